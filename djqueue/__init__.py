@@ -1,0 +1,37 @@
+"""djqueue: Celery's API, with PostgreSQL as the queue."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .context import current_task as current_task
+    from .definition import TaskDefinition as TaskDefinition
+    from .definition import shared_task as shared_task
+    from .results import AsyncResult as AsyncResult
+    from .uuid7 import new_task_id as uuid
+
+# Imported on first use, so that ``import djqueue`` needs no configured Django and costs nothing.
+_PUBLIC = {
+    "AsyncResult": ("results", "AsyncResult"),
+    "TaskDefinition": ("definition", "TaskDefinition"),
+    "current_task": ("context", "current_task"),
+    "shared_task": ("definition", "shared_task"),
+    "states": ("states", None),
+    "uuid": ("uuid7", "new_task_id"),
+}
+
+__all__ = ["AsyncResult", "TaskDefinition", "current_task", "shared_task", "states", "uuid"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'djqueue' has no attribute {name!r}")
+    module, attribute = _PUBLIC[name]
+    loaded = import_module(f"djqueue.{module}")
+    value = loaded if attribute is None else getattr(loaded, attribute)
+    globals()[name] = value
+    return value

@@ -1,0 +1,149 @@
+"""Settings: Django's ``DJQUEUE`` dict, validated once and read as attributes of ``conf.settings``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``DJQUEUE`` may say, with its defaults. Durations are seconds or ``timedelta``."""
+
+    DATABASE: str = "default"
+    """The alias in ``DATABASES`` that holds the queue."""
+    LISTEN: bool | str = True
+    """Whether workers listen for wake-ups; another alias where ``DATABASE`` is a pooler in transaction mode."""
+    DEFAULT_QUEUE: str = "default"
+    CONCURRENCY: int = 0
+    """Executors of a worker; 0 means one per core."""
+    LEASE: float = 20.0
+    """Seconds after its last heartbeat until a worker's tasks are reclaimed."""
+    HEARTBEAT: float = 5.0
+    CRASH_LIMIT: int = 3
+    """How often a task may lose its executor or worker before it fails."""
+    POLL_MAX: float = 1.0
+    """Longest pause between two looks at an empty queue."""
+    RETENTION: Mapping[str, Any] = field(
+        default_factory=lambda: {"succeeded": 86400, "failed": 7 * 86400, "cancelled": 86400}
+    )
+    """How long finished tasks are kept, by state; ``None`` keeps them for ever."""
+    RESULT_MAX_BYTES: int = 16 * 1024 * 1024
+    """Largest stored result; a larger one is a FAILURE."""
+    IMPORTS: tuple[str, ...] = ()
+    """Modules that define tasks, besides the ``tasks`` module of each installed app."""
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "DATABASE": (str,),
+    "LISTEN": (bool, str),
+    "DEFAULT_QUEUE": (str,),
+    "CONCURRENCY": (int,),
+    "LEASE": (int, float, timedelta),
+    "HEARTBEAT": (int, float, timedelta),
+    "CRASH_LIMIT": (int,),
+    "POLL_MAX": (int, float, timedelta),
+    "RETENTION": (dict,),
+    "RESULT_MAX_BYTES": (int,),
+    "IMPORTS": (list, tuple),
+}
+RETENTION_STATES = ("succeeded", "failed", "cancelled")
+
+
+def problems(given: object) -> list[tuple[str, str]]:
+    """Return what is wrong with a ``DJQUEUE`` value, as pairs of message and hint."""
+    if not isinstance(given, Mapping):
+        return [(f"expected DJQUEUE to be a dict, got: {given!r}", 'For example DJQUEUE = {"CONCURRENCY": 4}.')]
+    found = []
+    for name, value in given.items():
+        if name not in _KINDS:
+            found.append((f"unknown setting DJQUEUE[{name!r}]", did_you_mean(str(name), _KINDS)))
+        elif not isinstance(value, _KINDS[name]) or (isinstance(value, bool) and bool not in _KINDS[name]):
+            kinds = " or ".join(kind.__name__ for kind in _KINDS[name])
+            found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {value!r}", ""))
+    return found or _contradictions(_built(given))
+
+
+def _contradictions(settings: Settings) -> list[tuple[str, str]]:
+    found = []
+    for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES"):
+        if getattr(settings, name) <= 0:
+            found.append((f"expected DJQUEUE[{name!r}] to be above 0, got: {getattr(settings, name)!r}", ""))
+    if settings.HEARTBEAT * 2 > settings.LEASE:
+        found.append(
+            (
+                f"expected DJQUEUE['LEASE'] ({settings.LEASE:g} s) to be at least twice "
+                f"DJQUEUE['HEARTBEAT'] ({settings.HEARTBEAT:g} s)",
+                "One missed heartbeat would cost the worker its tasks.",
+            )
+        )
+    for state in settings.RETENTION:
+        if state not in RETENTION_STATES:
+            found.append((f"unknown state DJQUEUE['RETENTION'][{state!r}]", did_you_mean(state, RETENTION_STATES)))
+    if settings.CONCURRENCY < 0:
+        found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
+    return found
+
+
+def did_you_mean(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    """Return a hint naming the nearest of ``known``, or all of them."""
+    near = difflib.get_close_matches(word.upper() if word.isupper() else word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(sorted(known)) + "."
+
+
+def seconds(value: float | timedelta) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+def _built(given: Mapping[str, Any]) -> Settings:
+    values = dict(given)
+    for name in ("LEASE", "HEARTBEAT", "POLL_MAX"):
+        if name in values:
+            values[name] = seconds(values[name])
+    if "RETENTION" in values:
+        values["RETENTION"] = {**Settings().RETENTION, **values["RETENTION"]}
+    if "IMPORTS" in values:
+        values["IMPORTS"] = tuple(values["IMPORTS"])
+    return Settings(**values)
+
+
+class _LazySettings:
+    """Reads ``DJQUEUE`` on first use; ``override_settings`` makes it read again."""
+
+    _loaded: Settings | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if self._loaded is None:
+            self._loaded = self._load()
+        return getattr(self._loaded, name)
+
+    def _load(self) -> Settings:
+        given = getattr(django_settings, "DJQUEUE", {})
+        if found := problems(given):
+            raise ImproperlyConfigured("; ".join(f"{message}. {hint}".strip() for message, hint in found))
+        return _built(given)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(Settings)}
+
+    def forget(self) -> None:
+        self._loaded = None
+
+
+settings = _LazySettings()
+
+
+@receiver(setting_changed)
+def _reload(*, setting: str, **kwargs: object) -> None:
+    if setting == "DJQUEUE":
+        settings.forget()

@@ -1,0 +1,134 @@
+"""Enqueue: from a call to a row. The only caller of ``store.insert``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import connections, transaction
+from django.utils import timezone
+
+from .conf import settings
+from .records import NewTask
+from .results import AsyncResult
+from .serializers import encode_arguments
+from .store.insert import insert, insert_many
+from .store.wakeup import wake_after_commit
+from .uuid7 import as_task_id, new_task_id
+
+QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@/-]{0,127}")
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+IGNORE_RESULT = '{"ignore_result":true}'
+
+
+def enqueue(
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    queue: str | None = None,
+    priority: int = 0,
+    countdown: float | None = None,
+    eta: datetime | None = None,
+    task_id: str | None = None,
+    ignore_result: bool = False,
+) -> AsyncResult:
+    """Insert one task on the caller's connection and in its transaction."""
+    args_text, kwargs_text = encode_arguments(name, args, kwargs)
+    queue = settings.DEFAULT_QUEUE if queue is None else queue
+    check_queue(queue)
+    check_priority(priority)
+    task = NewTask(
+        new_task_id() if task_id is None else as_task_id(task_id),
+        name,
+        queue,
+        priority,
+        args_text,
+        kwargs_text,
+        IGNORE_RESULT if ignore_result else None,
+        None if eta is None or countdown is not None else aware(eta),
+    )
+    connection = connections[settings.DATABASE]
+    with connection.cursor() as cursor:
+        if not insert(cursor, task, None if countdown is None else check_countdown(countdown)):
+            raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
+    if task.run_at is None and countdown is None:
+        wake_after_commit(connection, queue)
+    return AsyncResult.enqueued(task.id, ignored=ignore_result)
+
+
+def enqueue_many(
+    name: str,
+    calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]],
+    *,
+    queue: str | None = None,
+    priority: int = 0,
+    ignore_result: bool = False,
+    check: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None,
+) -> list[AsyncResult]:
+    """Insert a task for each pair of args and kwargs, all in one transaction."""
+    queue = settings.DEFAULT_QUEUE if queue is None else queue
+    check_queue(queue)
+    check_priority(priority)
+    options = IGNORE_RESULT if ignore_result else None
+    ids: list[str] = []
+
+    def rows() -> Iterator[NewTask]:
+        for call in calls:
+            args, kwargs = _arguments(name, call)
+            if check is not None:
+                check(args, kwargs)
+            task_id = new_task_id()
+            ids.append(task_id)
+            yield NewTask(task_id, name, queue, priority, *encode_arguments(name, args, kwargs), options)
+
+    connection = connections[settings.DATABASE]
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        insert_many(cursor, rows())
+    if ids:
+        wake_after_commit(connection, queue)
+    return [AsyncResult.enqueued(task_id, ignored=ignore_result) for task_id in ids]
+
+
+def check_queue(queue: object) -> None:
+    """Raise ``ValueError`` unless ``queue`` can name a queue."""
+    if not isinstance(queue, str) or not QUEUE_NAME.fullmatch(queue):
+        raise ValueError(
+            "expected the name of a queue to be 1 to 128 letters, digits or one of _ . : @ / -, not starting with "
+            f"punctuation, got: {queue!r}"
+        )
+
+
+def check_priority(priority: object) -> None:
+    """Raise ``ValueError`` unless ``priority`` is a whole number in range."""
+    if type(priority) is not int or not LOWEST_PRIORITY <= priority <= HIGHEST_PRIORITY:
+        raise ValueError(
+            f"expected priority to be a whole number from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY} (higher first), "
+            f"got: {priority!r}"
+        )
+
+
+def check_countdown(countdown: object) -> float:
+    """Return ``countdown`` as seconds. Raises ``ValueError`` if it is not a number."""
+    if isinstance(countdown, bool) or not isinstance(countdown, int | float) or not math.isfinite(countdown):
+        raise ValueError(f"expected countdown to be a number of seconds, got: {countdown!r}")
+    return float(countdown)
+
+
+def aware(eta: object) -> datetime:
+    """Return a datetime with a zone: a naive one is in the current time zone."""
+    if not isinstance(eta, datetime):
+        raise ValueError(f"expected eta to be a datetime, got: {eta!r}. For seconds from now use countdown.")
+    return timezone.make_aware(eta) if timezone.is_naive(eta) else eta
+
+
+def _arguments(name: str, call: object) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    match call:
+        case (list() | tuple() as args, dict() as kwargs):
+            return args, kwargs
+    raise TypeError(
+        f"expected delay_many of {name} to get pairs of args and kwargs, such as ((1, 2), {{}}), got: {call!r}"
+    )

@@ -1,0 +1,139 @@
+"""Every exception of djqueue::
+
+    Exception
+    ├── DjqueueError
+    │   ├── TaskError
+    │   │   ├── ChordError              a member of a chord's header failed
+    │   │   ├── EncodeError             an argument or result cannot be stored
+    │   │   ├── ImproperlyConfigured    settings or options contradict themselves
+    │   │   ├── MaxRetriesExceededError
+    │   │   ├── NotRegistered(KeyError) no task of that name is known
+    │   │   ├── SecurityError           stored data asks for something unsafe
+    │   │   ├── TaskRevokedError        the task was cancelled
+    │   │   └── TimeoutError            the result did not come in time
+    │   └── TaskPredicate               raised by a task to say how it ends
+    │       ├── Ignore
+    │       ├── Reject
+    │       └── Retry
+    ├── SoftTimeLimitExceeded
+    ├── TimeLimitExceeded
+    └── WorkerLostError                 the process that ran the task died
+"""
+
+from __future__ import annotations
+
+import datetime
+import numbers
+
+
+class DjqueueError(Exception):
+    """The root of djqueue's own errors."""
+
+
+class TaskError(DjqueueError):
+    """Something about a task or its result."""
+
+
+class ChordError(TaskError):
+    """A member of a chord's header failed, so the body cannot run."""
+
+
+class EncodeError(TaskError):
+    """A value cannot be stored by the serializer in use."""
+
+
+class ImproperlyConfigured(TaskError):
+    """Settings or options contradict themselves."""
+
+
+class MaxRetriesExceededError(TaskError):
+    """The task was retried as often as it may be."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self.task_args = kwargs.pop("task_args", [])
+        self.task_kwargs = kwargs.pop("task_kwargs", {})
+        super().__init__(*args)
+
+
+class NotRegistered(TaskError, KeyError):
+    """No task of that name is known to this process."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "task not registered"
+
+
+class SecurityError(TaskError):
+    """Stored data asks for something that djqueue will not do."""
+
+
+class TaskRevokedError(TaskError):
+    """The task was cancelled, so it has no result."""
+
+
+class TimeoutError(TaskError):  # noqa: A001 - Celery's name for it
+    """The result did not come within the time given."""
+
+
+class TaskPredicate(DjqueueError):
+    """Raised by a task to say how its attempt ends."""
+
+
+class Retry(TaskPredicate):
+    """The task asked to run again.
+
+    ``when`` is a number of seconds or a datetime, ``exc`` the error that caused it.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        exc: BaseException | None = None,
+        when: datetime.datetime | float | None = None,
+        is_eager: bool = False,
+        sig: object = None,
+    ) -> None:
+        self.message = message
+        self.exc = exc
+        self.excs = repr(exc) if exc is not None else None
+        self.when = when
+        self.is_eager = is_eager
+        self.sig = sig
+        super().__init__(message, exc, when)
+
+    def humanize(self) -> str:
+        if isinstance(self.when, numbers.Number):
+            return f"in {self.when}s"
+        return f"at {self.when}"
+
+    def __str__(self) -> str:
+        if self.message:
+            return self.message
+        return f"Retry {self.humanize()}" + (f": {self.excs}" if self.excs else "")
+
+
+class Ignore(TaskPredicate):
+    """The task asked that nothing be stored about how it ended."""
+
+
+class Reject(TaskPredicate):
+    """The task refused to run; with ``requeue`` it goes back in line."""
+
+    def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        self.reason = reason
+        self.requeue = requeue
+        super().__init__(reason, requeue)
+
+    def __repr__(self) -> str:
+        return f"reject requeue={self.requeue}: {self.reason}"
+
+
+class SoftTimeLimitExceeded(Exception):
+    """Raised inside a task that ran longer than its soft time limit."""
+
+
+class TimeLimitExceeded(Exception):
+    """The task ran longer than its hard time limit and was stopped."""
+
+
+class WorkerLostError(Exception):
+    """The process that ran the task died, more often than the crash limit allows."""

@@ -1,0 +1,98 @@
+"""The narrow tables that say where an unfinished task stands.
+
+No foreign key has a constraint in the database: a constraint costs about one MultiXact for each insert
+(docs/decisions/0002-data-model.md). The doctor looks for rows that point to nothing.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Func, Value
+from django.utils.translation import gettext_lazy as _
+
+from djqueue.states import ScheduleReason
+
+from .task import Task
+from .worker import Worker
+
+READY_SEQUENCE = "djqueue_readytask_seq"
+
+
+class ReadyTask(models.Model):
+    """A task in line. The primary key is the order of claims and the only index.
+
+    ``seq`` is drawn when the row is inserted, also when a task comes back in line: the floor protocol
+    (``store/floor.py``) rests on it. ``attempt`` counts the attempts made so far.
+    """
+
+    pk = models.CompositePrimaryKey("queue", "priority", "seq")
+    queue = models.TextField(db_collation="C")
+    priority = models.SmallIntegerField()
+    seq = models.BigIntegerField(db_default=Func(Value(READY_SEQUENCE), function="nextval"))
+    task = models.ForeignKey(
+        Task, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="ready_rows"
+    )
+    attempt = models.SmallIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("ready task")
+        verbose_name_plural = _("ready tasks")
+        default_permissions = ()
+        db_table_comment = "Tasks in line; a claim deletes the row."
+
+    def __str__(self) -> str:
+        return f"{self.queue} {self.seq}"
+
+
+class ScheduledTask(models.Model):
+    """A task that is not due yet, or waits before its next attempt."""
+
+    pk = models.CompositePrimaryKey("run_at", "task")
+    run_at = models.DateTimeField(_("run at"))
+    task = models.OneToOneField(
+        Task, on_delete=models.CASCADE, db_constraint=False, related_name="scheduled"
+    )
+    attempt = models.SmallIntegerField(default=0)
+    reason = models.SmallIntegerField(
+        choices=[(r.value, r.name.lower()) for r in ScheduleReason], default=ScheduleReason.ETA
+    )
+
+    class Meta:
+        verbose_name = _("scheduled task")
+        verbose_name_plural = _("scheduled tasks")
+        default_permissions = ()
+        db_table_comment = "Tasks that are not due yet; promoted when they are."
+        constraints = [
+            models.CheckConstraint(
+                name="djqueue_scheduled_reason", condition=models.Q(reason__in=[r.value for r in ScheduleReason])
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} at {self.run_at:%Y-%m-%d %H:%M:%S}"
+
+
+class RunningTask(models.Model):
+    """A lease: this worker may run this attempt. Only the same worker and attempt can settle it."""
+
+    task = models.OneToOneField(
+        Task, on_delete=models.CASCADE, primary_key=True, db_constraint=False, related_name="running"
+    )
+    attempt = models.SmallIntegerField()
+    worker = models.ForeignKey(
+        Worker, on_delete=models.DO_NOTHING, db_constraint=False, related_name="running_tasks"
+    )
+    claimed_at = models.DateTimeField()
+    deadline = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("running task")
+        verbose_name_plural = _("running tasks")
+        default_permissions = ()
+        db_table_comment = "Leases: attempts that workers hold now."
+        constraints = [
+            models.CheckConstraint(name="djqueue_running_attempt", condition=models.Q(attempt__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} attempt {self.attempt}"

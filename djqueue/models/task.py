@@ -1,0 +1,95 @@
+"""The task itself: immutable, wide, and never in a claim's way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Case, Exists, OuterRef, QuerySet, Value, When
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from djqueue.states import State
+from djqueue.uuid7 import new_uuid
+
+
+class TaskQuerySet(QuerySet["Task"]):
+    """Tasks by where they stand. Each name is one query on the narrow table that knows."""
+
+    def scheduled(self) -> TaskQuerySet:
+        return self.filter(scheduled__isnull=False)
+
+    def running(self) -> TaskQuerySet:
+        return self.filter(running__isnull=False)
+
+    def finished(self, state: State | None = None) -> TaskQuerySet:
+        if state is None:
+            return self.filter(result__isnull=False)
+        return self.filter(result__state=state)
+
+    def ready(self) -> TaskQuerySet:
+        """Tasks in line: those that stand in no other table (there is no index by id on the line itself)."""
+        return self.filter(
+            ~Exists(self._elsewhere("RunningTask")),
+            ~Exists(self._elsewhere("ScheduledTask")),
+            ~Exists(self._elsewhere("TaskResult")),
+        )
+
+    def with_state(self) -> TaskQuerySet:
+        """Annotate ``state_code``, a ``State``, by three index probes a row: meant for a page of rows."""
+        results = self._elsewhere("TaskResult")
+        return self.annotate(
+            state_code=Case(
+                When(Exists(results), then=models.Subquery(results.values("state")[:1])),
+                When(Exists(self._elsewhere("RunningTask")), then=Value(State.RUNNING.value)),
+                When(Exists(self._elsewhere("ScheduledTask")), then=Value(State.SCHEDULED.value)),
+                default=Value(State.READY.value),
+                output_field=models.SmallIntegerField(),
+            )
+        )
+
+    @staticmethod
+    def _elsewhere(model: str) -> QuerySet[Any]:
+        from django.apps import apps
+
+        return apps.get_model("djqueue", model)._base_manager.filter(task_id=OuterRef("pk"))
+
+
+class Task(models.Model):
+    """One requested run of a definition.
+
+    ``options`` holds what few tasks need (``ignore_result``, limits, headers); ``root_id`` is null for a task
+    that nothing caused. Written once, never updated.
+    """
+
+    id = models.UUIDField(_("id"), primary_key=True, default=new_uuid, editable=False)
+    name = models.TextField(_("name"))
+    queue = models.TextField(_("queue"), db_collation="C")
+    priority = models.SmallIntegerField(_("priority"), default=0)
+    args = models.JSONField(_("arguments"), default=list)
+    kwargs = models.JSONField(_("keyword arguments"), default=dict)
+    options = models.JSONField(_("options"), null=True)
+    parent_id = models.UUIDField(null=True)
+    root_id = models.UUIDField(null=True)
+    group_id = models.UUIDField(null=True)
+    group_index = models.IntegerField(null=True)
+    created_at = models.DateTimeField(_("created"), db_default=Now())
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    max_retries = models.SmallIntegerField(_("maximum of retries"), null=True)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("task")
+        verbose_name_plural = _("tasks")
+        default_permissions = ("view", "delete")
+        db_table_comment = "One requested run each; written once, never updated."
+        constraints = [
+            models.CheckConstraint(
+                name="djqueue_task_priority", condition=models.Q(priority__gte=-100, priority__lte=100)
+            ),
+            models.CheckConstraint(name="djqueue_task_named", condition=~models.Q(name="") & ~models.Q(queue="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.pk}"

@@ -1,0 +1,89 @@
+"""The plain data that travels between the layers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .states import Ending
+
+
+class Lane(NamedTuple):
+    """One queue and priority, and the sequence number below which nothing is left in line."""
+
+    queue: str
+    priority: int
+    floor: int = 0
+
+
+class Claim(NamedTuple):
+    """One attempt that this worker holds. ``args``, ``kwargs`` and ``options`` are JSON text, times are epochs."""
+
+    id: str
+    attempt: int
+    name: str
+    args: str
+    kwargs: str
+    options: str | None
+    queue: str
+    priority: int
+    created: float
+    claimed: float
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended: ``value`` and ``error`` are JSON text, times are epochs in seconds."""
+
+    id: str
+    attempt: int
+    ending: Ending
+    value: str | None = None
+    error: str | None = None
+    started: float | None = None
+    finished: float = 0.0
+
+    @classmethod
+    def succeeded(cls, id: str, attempt: int, value: str, started: float, finished: float) -> Outcome:
+        return cls(id, attempt, Ending.SUCCEEDED, value, None, started, finished)
+
+    @classmethod
+    def failed(cls, id: str, attempt: int, error: str, started: float | None, finished: float) -> Outcome:
+        return cls(id, attempt, Ending.FAILED, None, error, started, finished)
+
+    @classmethod
+    def forgotten(cls, id: str, attempt: int, started: float, finished: float) -> Outcome:
+        """Succeeded, and the result is ignored."""
+        return cls(id, attempt, Ending.FORGOTTEN, None, None, started, finished)
+
+    @classmethod
+    def lost(cls, id: str, attempt: int, error: str, finished: float) -> Outcome:
+        """The executor died under it."""
+        return cls(id, attempt, Ending.LOST, None, error, None, finished)
+
+    @classmethod
+    def released(cls, id: str, attempt: int) -> Outcome:
+        """It goes back in line, the attempt not counted."""
+        return cls(id, attempt, Ending.RELEASED)
+
+
+class NewTask(NamedTuple):
+    """A task to insert. ``args``, ``kwargs`` and ``options`` are JSON text; a ``run_at`` of None means now."""
+
+    id: str
+    name: str
+    queue: str
+    priority: int
+    args: str
+    kwargs: str
+    options: str | None = None
+    run_at: Any = None
+
+
+class StoredResult(NamedTuple):
+    """What ``store.results`` reads about one task; ``value`` and ``error`` are JSON text."""
+
+    state: int
+    value: str | None
+    error: str | None
+    attempt: int
+    worker: str
+    finished_at: Any

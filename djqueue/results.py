@@ -1,0 +1,162 @@
+"""Results: what a caller holds of a task it enqueued."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connections
+
+from . import states
+from .conf import settings
+from .context import inside_task
+from .exceptions import TaskRevokedError, TimeoutError
+from .records import StoredResult
+from .serializers import decode, decode_error
+from .states import State
+from .store import results as stored
+from .uuid7 import as_task_id
+
+FIRST_LOOK = 0.0005
+"""Seconds before ``get`` looks again at first; the pause grows with the time already waited."""
+
+
+class AsyncResult:
+    """The state and result of a task, by its id. Equal to any other of the same id, and to the id as text."""
+
+    __slots__ = ("_ignored", "id")
+
+    def __init__(self, id: str) -> None:
+        self.id = as_task_id(id)
+        self._ignored = False
+
+    @classmethod
+    def enqueued(cls, id: str, *, ignored: bool) -> AsyncResult:
+        """Return the result of a task that was enqueued just now under a canonical id."""
+        result = cls.__new__(cls)
+        result.id, result._ignored = id, ignored
+        return result
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: Callable[[str, Any], Any] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> Any:
+        """Wait for the task and return its result.
+
+        Looks often at first and then at most every ``interval`` seconds. A failed task raises its exception, unless
+        ``propagate`` is false, when it is returned. Raises ``djqueue.exceptions.TimeoutError`` after ``timeout``
+        seconds, and ``RuntimeError`` inside a task, which would block a slot that the awaited task may need.
+        """
+        if disable_sync_subtasks and inside_task():
+            raise RuntimeError(
+                "never call get() within a task: it blocks a slot that the awaited task may need. Chain the tasks, or "
+                "pass disable_sync_subtasks=False if you know better."
+            )
+        if self._ignored:
+            return None
+        value = self._outcome(self._wait(timeout, interval), propagate=propagate)
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    wait = get
+
+    def _wait(self, timeout: float | None, interval: float) -> StoredResult:
+        began = time.monotonic()
+        while (found := self._stored()) is None:
+            waited = time.monotonic() - began
+            if timeout is not None and waited >= timeout:
+                raise TimeoutError(f"the result of task {self.id} did not come within {timeout:g} s")
+            pause = min(interval, max(FIRST_LOOK, waited * 0.1))
+            time.sleep(pause if timeout is None else min(pause, timeout - waited))
+        return found
+
+    @staticmethod
+    def _outcome(result: StoredResult, *, propagate: bool) -> Any:
+        if result.state == State.SUCCEEDED:
+            return None if result.value is None else decode(result.value)
+        error = decode_error(result.error) if result.error else TaskRevokedError("the task was cancelled")
+        if propagate:
+            raise error
+        return error
+
+    def _stored(self) -> StoredResult | None:
+        with connections[settings.DATABASE].cursor() as cursor:
+            return stored.read_result(cursor, self.id)
+
+    def ready(self) -> bool:
+        """Whether the task has finished, however it ended."""
+        return self._stored() is not None
+
+    def successful(self) -> bool:
+        return self.state == states.SUCCESS
+
+    def failed(self) -> bool:
+        return self.state == states.FAILURE
+
+    @property
+    def state(self) -> str:
+        """PENDING (also for an unknown id), STARTED, RETRY, SUCCESS, FAILURE or REVOKED."""
+        result = self._stored()
+        if result is not None:
+            return State(result.state).celery_name
+        with connections[settings.DATABASE].cursor() as cursor:
+            running, retrying, _error = stored.read_place(cursor, self.id)
+        return states.STARTED if running else states.RETRY if retrying else states.PENDING
+
+    status = state
+
+    @property
+    def result(self) -> Any:
+        """The value of a successful task, the exception of one that failed or waits for a retry, or None."""
+        result = self._stored()
+        if result is not None:
+            return self._outcome(result, propagate=False)
+        with connections[settings.DATABASE].cursor() as cursor:
+            _running, retrying, error = stored.read_place(cursor, self.id)
+        return decode_error(error) if retrying and error else None
+
+    info = result
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of a failed task as text."""
+        result = self._stored()
+        if result is None or not result.error:
+            return None
+        return decode(result.error).get("traceback")
+
+    @property
+    def date_done(self) -> Any:
+        result = self._stored()
+        return None if result is None else result.finished_at
+
+    @property
+    def worker(self) -> str | None:
+        """The name of the worker that ran the last attempt."""
+        result = self._stored()
+        return None if result is None else result.worker
+
+    def forget(self) -> None:
+        """Delete the task and its result. A task that has not finished stays."""
+        with connections[settings.DATABASE].cursor() as cursor:
+            stored.forget(cursor, [self.id])
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<AsyncResult: {self.id}>"
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, AsyncResult):
+            return self.id == other.id
+        return self.id == other if isinstance(other, str) else NotImplemented

@@ -1,0 +1,35 @@
+"""Check a call's arguments against a function's signature, cheaply enough for every call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+class ArgumentCheck:
+    """Knows which calls a function accepts.
+
+    ``inspect.Signature.bind`` costs several microseconds; most calls are positional and can be judged by counting.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, bound: bool) -> None:
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())
+        if bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+            parameters = parameters[1:]
+        self._name = getattr(function, "__name__", repr(function))
+        self._signature = signature.replace(parameters=parameters)
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self._fewest = sum(p.default is p.empty for p in positional)
+        self._most = len(positional)
+        self._keyword_needed = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
+
+    def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise ``TypeError`` with the message that the call itself would give."""
+        if not kwargs and self._fewest <= len(args) <= self._most and not self._keyword_needed:
+            return
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self._name}() {error}; its signature is {self._name}{self._signature}") from None

@@ -1,0 +1,93 @@
+"""Claim: the only way a task starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import AsyncConnection
+
+from djqueue.records import Claim, Lane
+
+from .functions import Function
+
+# Why this shape. One lane is one queue and priority; within it the primary key yields rows in claim order, so there is
+# nothing to sort. The inner LIMIT sits under FOR UPDATE SKIP LOCKED in a materialised CTE: as a plain subquery of a
+# DELETE or UPDATE the planner may run it once per row and claim more than was asked for. The outer LIMIT stops the
+# nested loop, and with it the locking, as soon as enough rows are there. Rows of the line are never updated, so their
+# ctid is stable and deleting by it needs no second index probe. `seq >= floor` keeps the scan off index entries that
+# were claimed already but that vacuum cannot remove yet (store/floor.py). A row of the line whose task was deleted
+# by hand falls out at the join.
+CLAIM = Function(
+    name="djqueue_claim_v1",
+    arguments=("bigint", "text[]", "smallint[]", "bigint[]", "integer"),
+    returns=(
+        "id text, attempt smallint, name text, args text, kwargs text, options text, "
+        "queue text, priority smallint, created double precision, claimed double precision"
+    ),
+    statement="""
+WITH picked AS MATERIALIZED (
+    SELECT line.place, line.task_id, line.attempt
+    FROM unnest($2, $3, $4) AS lane (queue, priority, floor)
+    CROSS JOIN LATERAL (
+        SELECT ready.ctid AS place, ready.task_id, ready.attempt
+        FROM djqueue_readytask AS ready
+        WHERE ready.queue = lane.queue
+            AND ready.priority = lane.priority
+            AND ready.seq >= lane.floor
+        ORDER BY ready.queue, ready.priority, ready.seq
+        LIMIT $5
+        FOR UPDATE SKIP LOCKED
+    ) AS line
+    LIMIT $5
+),
+left_the_line AS (
+    DELETE FROM djqueue_readytask
+    WHERE ctid = ANY (ARRAY(SELECT picked.place FROM picked))
+),
+claimed AS MATERIALIZED (
+    SELECT
+        task.id, (picked.attempt + 1)::smallint AS attempt, task.name, task.args, task.kwargs, task.options,
+        task.queue, task.priority, task.created_at, clock_timestamp() AS claimed_at
+    FROM picked
+    JOIN djqueue_task AS task ON task.id = picked.task_id
+),
+leased AS (
+    INSERT INTO djqueue_runningtask (task_id, attempt, worker_id, claimed_at)
+    SELECT claimed.id, claimed.attempt, $1, claimed.claimed_at
+    FROM claimed
+)
+SELECT
+    claimed.id::text, claimed.attempt, claimed.name, claimed.args::text, claimed.kwargs::text, claimed.options::text,
+    claimed.queue, claimed.priority,
+    extract(epoch FROM claimed.created_at)::double precision,
+    extract(epoch FROM claimed.claimed_at)::double precision
+FROM claimed
+""",
+)
+
+CALL = "SELECT * FROM djqueue_claim_v1(%s, %s::text[], %s::smallint[], %s::bigint[], %s)"
+# Losing a claim in a crash of the server means a task that is back in line, so nobody needs to wait for the disk.
+CALL_WITHOUT_FLUSH = (
+    "SELECT claim.* FROM set_config('synchronous_commit', 'off', true) AS lazily,"
+    " LATERAL djqueue_claim_v1(%s, %s::text[], %s::smallint[], %s::bigint[], %s) AS claim"
+)
+
+
+async def claim(
+    connection: AsyncConnection, worker_id: int, lanes: Sequence[Lane], wanted: int, *, flush: bool = False
+) -> list[Claim]:
+    """Take up to ``wanted`` ready tasks for a worker, in the order of ``lanes`` and of each lane's line.
+
+    With ``flush`` the transaction also carries something that must be durable.
+    """
+    cursor = await connection.execute(
+        CALL if flush else CALL_WITHOUT_FLUSH,
+        (
+            worker_id,
+            [lane.queue for lane in lanes],
+            [lane.priority for lane in lanes],
+            [lane.floor for lane in lanes],
+            wanted,
+        ),
+    )
+    return [Claim._make(row) for row in await cursor.fetchall()]

@@ -1,0 +1,114 @@
+"""Insert: a task and its place, on the caller's connection and in its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+from django.db.backends.utils import CursorWrapper
+
+from djqueue.records import NewTask
+from djqueue.states import ScheduleReason
+
+COPY_FROM = 2000
+"""From this many tasks on, COPY is faster than INSERT."""
+COPY_BLOCK = 5000
+"""Tasks written between two looks at the caller's iterable; bounds the memory of an endless one."""
+
+# Why this shape. One statement, so one round trip and one commit. The place is inserted from what the task's insert
+# returned: an id that is taken already inserts neither, and leaves the caller's transaction intact.
+INSERT_READY = """
+WITH task AS (
+    INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, queue, priority
+)
+INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
+SELECT queue, priority, id, 0 FROM task
+"""
+
+# The database's clock decides when a wait is over, so it also decides when it began.
+INSERT_SCHEDULED = f"""
+WITH task AS (
+    INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+)
+INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
+SELECT coalesce(%s, statement_timestamp() + make_interval(secs => %s)), id, 0, {ScheduleReason.ETA.value}
+FROM task
+"""
+
+INSERT_MANY = """
+WITH given AS (
+    SELECT *
+    FROM ROWS FROM (unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::text[], %s::text[], %s::text[]))
+        WITH ORDINALITY AS given (id, name, queue, priority, args, kwargs, options, place)
+),
+task AS (
+    INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options)
+    SELECT id, name, queue, priority, args::jsonb, kwargs::jsonb, options::jsonb FROM given
+)
+INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
+SELECT queue, priority, id, 0 FROM given ORDER BY place
+"""
+
+NULL = "\\N"
+COPY_TASKS = "COPY djqueue_task (id, name, queue, priority, args, kwargs, options) FROM STDIN"
+COPY_READY = "COPY djqueue_readytask (queue, priority, task_id, attempt) FROM STDIN"
+
+
+def insert(cursor: CursorWrapper, task: NewTask, run_in: float | None = None) -> bool:
+    """Insert one task; False if its id is taken.
+
+    It is ready at once, or due at ``task.run_at``, or ``run_in`` seconds from now.
+    """
+    if task.run_at is None and run_in is None:
+        cursor.execute(INSERT_READY, task[:7])
+    else:
+        cursor.execute(INSERT_SCHEDULED, (*task, run_in))
+    return bool(cursor.rowcount)
+
+
+def insert_many(cursor: CursorWrapper, tasks: Iterable[NewTask]) -> int:
+    """Insert any number of tasks that are ready at once, in their order; return how many.
+
+    The caller provides the transaction. ``tasks`` is read lazily, a few thousand at a time.
+    """
+    stream = iter(tasks)
+    total = 0
+    while block := list(islice(stream, COPY_BLOCK)):
+        total += len(block)
+        if len(block) < COPY_FROM:
+            columns: list[Sequence[Any]] = list(zip(*block, strict=True))
+            cursor.execute(INSERT_MANY, [list(column) for column in columns[:7]])
+        else:
+            _copy(cursor, block)
+    return total
+
+
+def _copy(cursor: CursorWrapper, block: list[NewTask]) -> None:
+    tasks, places = [], []
+    for id, name, queue, priority, args, kwargs, options, _run_at in block:
+        name, queue = _escape(name), _escape(queue)
+        tasks.append(
+            f"{id}\t{name}\t{queue}\t{priority}\t{_escape(args)}\t{_escape(kwargs)}\t"
+            f"{NULL if options is None else _escape(options)}\n"
+        )
+        places.append(f"{queue}\t{priority}\t{id}\t0\n")
+    with cursor.copy(COPY_TASKS) as copy:
+        copy.write("".join(tasks))
+    with cursor.copy(COPY_READY) as copy:
+        copy.write("".join(places))
+
+
+def _escape(text: str) -> str:
+    """Escape for COPY's text format. JSON text has no raw tabs or newlines; names might."""
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if not text.isprintable():
+        text = text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return text

@@ -1,0 +1,87 @@
+"""Lose: an attempt died with its executor or its worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import AsyncConnection
+
+from djqueue.records import Outcome
+
+from .functions import Function
+from .settle import array_literal
+
+# Why this shape. Fenced and ordered like settling. Every loss leaves a row in TaskAttempt, and those rows are the
+# count that the crash limit looks at: no counter to keep in step. 9 is `Ending.LOST`, 6 is `State.FAILED`.
+LOSE = Function(
+    name="djqueue_lose_v1",
+    arguments=("bigint", "text", "uuid[]", "smallint[]", "jsonb", "integer"),
+    returns="id text, failed boolean",
+    statement="""
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($3, $4) AS given (task_id, attempt)
+),
+held AS MATERIALIZED (
+    SELECT running.ctid AS place, running.task_id, running.attempt, running.claimed_at
+    FROM given
+    JOIN djqueue_runningtask AS running ON running.task_id = given.task_id
+    WHERE running.attempt = given.attempt AND running.worker_id + 0 = $1
+    FOR UPDATE OF running
+),
+given_back AS (
+    DELETE FROM djqueue_runningtask
+    WHERE ctid = ANY (ARRAY(SELECT held.place FROM held))
+),
+judged AS MATERIALIZED (
+    SELECT held.*, $5 -> held.task_id::text AS error,
+        1 + (
+            SELECT count(*) FROM djqueue_taskattempt AS earlier
+            WHERE earlier.task_id = held.task_id AND earlier.outcome = 9
+        ) >= $6 AS failed
+    FROM held
+),
+remembered AS (
+    INSERT INTO djqueue_taskattempt (task_id, attempt, outcome, worker, error, started_at, finished_at)
+    SELECT judged.task_id, judged.attempt, 9, $2, judged.error, judged.claimed_at, clock_timestamp()
+    FROM judged
+),
+back_in_line AS (
+    INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
+    SELECT task.queue, task.priority, task.id, judged.attempt
+    FROM judged
+    JOIN djqueue_task AS task ON task.id = judged.task_id
+    WHERE NOT judged.failed
+),
+given_up AS (
+    INSERT INTO djqueue_taskresult (task_id, state, attempt, worker, error, started_at, finished_at)
+    SELECT judged.task_id, 6, judged.attempt, $2, judged.error, judged.claimed_at, clock_timestamp()
+    FROM judged
+    WHERE judged.failed
+)
+SELECT judged.task_id::text, judged.failed FROM judged
+""",
+)
+
+CALL = "SELECT id, failed FROM djqueue_lose_v1(%s, %s, %s::uuid[], %s::smallint[], %s::jsonb, %s)"
+
+
+async def lose(
+    connection: AsyncConnection, worker_id: int, worker_name: str, outcomes: Sequence[Outcome], crash_limit: int
+) -> dict[str, bool]:
+    """Record lost attempts and put their tasks back in line, or fail those that were lost too often.
+
+    Returns, for each attempt that ``worker_id`` still held, whether the task failed for good.
+    """
+    ordered = sorted(outcomes)
+    cursor = await connection.execute(
+        CALL,
+        (
+            worker_id,
+            worker_name,
+            array_literal(o.id for o in ordered),
+            array_literal(str(o.attempt) for o in ordered),
+            "{" + ",".join(f'"{o.id}":{o.error}' for o in ordered) + "}",
+            crash_limit,
+        ),
+    )
+    return {row[0]: row[1] for row in await cursor.fetchall()}

@@ -1,0 +1,62 @@
+"""Release: give claimed tasks back to the line, their attempt not counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import AsyncConnection
+
+from djqueue.records import Outcome
+
+from .functions import Function
+from .settle import array_literal
+
+# Why this shape. Fenced and ordered like settling. The row gets a new place in line (a fresh seq): the floor protocol
+# forbids to bring an old one back.
+RELEASE = Function(
+    name="djqueue_release_v1",
+    arguments=("bigint", "uuid[]", "smallint[]"),
+    returns="id text",
+    statement="""
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($2, $3) AS given (task_id, attempt)
+),
+held AS MATERIALIZED (
+    SELECT running.ctid AS place, running.task_id, running.attempt
+    FROM given
+    JOIN djqueue_runningtask AS running ON running.task_id = given.task_id
+    WHERE running.attempt = given.attempt AND running.worker_id + 0 = $1
+    FOR UPDATE OF running
+),
+given_back AS (
+    DELETE FROM djqueue_runningtask
+    WHERE ctid = ANY (ARRAY(SELECT held.place FROM held))
+),
+back_in_line AS (
+    INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
+    SELECT task.queue, task.priority, task.id, held.attempt - 1
+    FROM held
+    JOIN djqueue_task AS task ON task.id = held.task_id
+)
+SELECT held.task_id::text FROM held
+""",
+)
+
+CALL = "SELECT id FROM djqueue_release_v1(%s, %s::uuid[], %s::smallint[])"
+
+HELD = "SELECT task_id::text, attempt FROM djqueue_runningtask WHERE worker_id = %s"
+
+
+async def release(connection: AsyncConnection, worker_id: int, outcomes: Sequence[Outcome]) -> set[str]:
+    """Put attempts back in line and return the ids of those that the worker still held."""
+    ordered = sorted((o.id, o.attempt) for o in outcomes)
+    cursor = await connection.execute(
+        CALL, (worker_id, array_literal(o[0] for o in ordered), array_literal(str(o[1]) for o in ordered))
+    )
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def held_by(connection: AsyncConnection, worker_id: int) -> list[tuple[str, int]]:
+    """Return id and attempt of every lease of a worker."""
+    cursor = await connection.execute(HELD, (worker_id,))
+    return [(row[0], row[1]) for row in await cursor.fetchall()]

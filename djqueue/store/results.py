@@ -1,0 +1,57 @@
+"""Results: what callers read about a task, by its id, on their own connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.backends.utils import CursorWrapper
+
+from djqueue.records import StoredResult
+from djqueue.states import ScheduleReason
+
+RESULT = """
+SELECT state, value::text, error::text, attempt, worker, finished_at
+FROM djqueue_taskresult
+WHERE task_id = %s
+"""
+
+# Asked only when there is no result. The error of a task that waits for another attempt is its last attempt's.
+PLACE = f"""
+SELECT
+    EXISTS (SELECT FROM djqueue_runningtask WHERE task_id = %(id)s),
+    EXISTS (
+        SELECT FROM djqueue_scheduledtask WHERE task_id = %(id)s AND reason = {ScheduleReason.RETRY.value}
+    ),
+    (SELECT error::text FROM djqueue_taskattempt WHERE task_id = %(id)s ORDER BY attempt DESC LIMIT 1)
+"""
+
+FORGET = """
+WITH result AS (
+    DELETE FROM djqueue_taskresult WHERE task_id = ANY (%s::uuid[]) RETURNING task_id
+),
+attempts AS (
+    DELETE FROM djqueue_taskattempt WHERE task_id = ANY (ARRAY(SELECT task_id FROM result))
+)
+DELETE FROM djqueue_task WHERE id = ANY (ARRAY(SELECT task_id FROM result))
+"""
+
+
+def read_result(cursor: CursorWrapper, task_id: str) -> StoredResult | None:
+    """Return the result of a finished task, or None."""
+    cursor.execute(RESULT, (task_id,))
+    row = cursor.fetchone()
+    return None if row is None else StoredResult._make(row)
+
+
+def read_place(cursor: CursorWrapper, task_id: str) -> tuple[bool, bool, str | None]:
+    """Return whether a task without a result is running, whether it waits for a retry, and its last error (JSON)."""
+    cursor.execute(PLACE, {"id": task_id})
+    row: Any = cursor.fetchone()
+    return row[0], row[1], row[2]
+
+
+def forget(cursor: CursorWrapper, task_ids: Sequence[str]) -> int:
+    """Delete finished tasks with all that was stored about them; return how many. Unfinished ones stay."""
+    cursor.execute(FORGET, (list(task_ids),))
+    return int(cursor.rowcount)

@@ -1,0 +1,1 @@
+"""A small site whose tasks behave well, badly and fatally."""
