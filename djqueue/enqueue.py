@@ -55,8 +55,7 @@ def enqueue(
     with connection.cursor() as cursor:
         if not insert(cursor, task, None if countdown is None else check_countdown(countdown)):
             raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
-    if task.run_at is None and countdown is None:
-        wake_after_commit(connection, queue)
+    wake_after_commit(connection, queue, _due_in(task, countdown))
     return AsyncResult.enqueued(task.id, ignored=ignore_result)
 
 
@@ -123,6 +122,12 @@ def aware(eta: object) -> datetime:
     if not isinstance(eta, datetime):
         raise ValueError(f"expected eta to be a datetime, got: {eta!r}. For seconds from now use countdown.")
     return timezone.make_aware(eta) if timezone.is_naive(eta) else eta
+
+
+def _due_in(task: NewTask, countdown: float | None) -> float | None:
+    if countdown is not None:
+        return countdown
+    return None if task.run_at is None else (task.run_at - timezone.now()).total_seconds()
 
 
 def _arguments(name: str, call: object) -> tuple[Sequence[Any], Mapping[str, Any]]:

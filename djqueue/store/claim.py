@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from psycopg import AsyncConnection
 
@@ -65,29 +66,27 @@ FROM claimed
 """,
 )
 
-CALL = "SELECT * FROM djqueue_claim_v1(%s, %s::text[], %s::smallint[], %s::bigint[], %s)"
 # Losing a claim in a crash of the server means a task that is back in line, so nobody needs to wait for the disk.
-CALL_WITHOUT_FLUSH = (
-    "SELECT claim.* FROM set_config('synchronous_commit', 'off', true) AS lazily,"
-    " LATERAL djqueue_claim_v1(%s, %s::text[], %s::smallint[], %s::bigint[], %s) AS claim"
-)
+CALL = """
+SELECT claim.*
+FROM set_config('synchronous_commit', 'off', true) AS without_waiting,
+    LATERAL djqueue_claim_v1(%s, %s::text[], %s::smallint[], %s::bigint[], %s) AS claim
+"""
 
 
 async def claim(
-    connection: AsyncConnection, worker_id: int, lanes: Sequence[Lane], wanted: int, *, flush: bool = False
+    connection: AsyncConnection, worker_id: int, lanes: Sequence[Lane], wanted: int
 ) -> list[Claim]:
-    """Take up to ``wanted`` ready tasks for a worker, in the order of ``lanes`` and of each lane's line.
-
-    With ``flush`` the transaction also carries something that must be durable.
-    """
-    cursor = await connection.execute(
-        CALL if flush else CALL_WITHOUT_FLUSH,
-        (
-            worker_id,
-            [lane.queue for lane in lanes],
-            [lane.priority for lane in lanes],
-            [lane.floor for lane in lanes],
-            wanted,
-        ),
-    )
+    """Take up to ``wanted`` ready tasks for a worker, in the order of ``lanes`` and of each lane's line."""
+    cursor = await connection.execute(CALL, claim_parameters(worker_id, lanes, wanted))
     return [Claim._make(row) for row in await cursor.fetchall()]
+
+
+def claim_parameters(worker_id: int, lanes: Sequence[Lane], wanted: int) -> tuple[Any, ...]:
+    return (
+        worker_id,
+        [lane.queue for lane in lanes],
+        [lane.priority for lane in lanes],
+        [lane.floor for lane in lanes],
+        wanted,
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from psycopg import AsyncConnection
 
@@ -83,30 +83,26 @@ async def settle(
     for outcomes that finish a task; see ``release`` and ``lose`` for the others. Raises ``psycopg.DataError`` and
     stores nothing if PostgreSQL refuses one of the values.
     """
-    ordered = sorted(outcomes)
-    # Array literals by joining: ids and numbers need no quoting, and psycopg would adapt them one by one.
-    cursor = await connection.execute(
-        CALL,
-        (
-            worker_id,
-            worker_name,
-            array_literal(o.id for o in ordered),
-            array_literal(str(o.attempt) for o in ordered),
-            array_literal(str(int(o.ending)) for o in ordered),
-            "[" + ",".join(o.value or "null" for o in ordered) + "]",
-            "{" + ",".join(f'"{o.id}":{o.error}' for o in ordered if o.error) + "}",
-            array_literal("NULL" if o.started is None else repr(o.started) for o in ordered),
-            array_literal(repr(o.finished) for o in ordered),
-        ),
-    )
+    cursor = await connection.execute(CALL, settle_parameters(worker_id, worker_name, outcomes))
     return {row[0] for row in await cursor.fetchall()}
 
 
-def array_literal(elements: object) -> str:
+def settle_parameters(worker_id: int, worker_name: str, outcomes: Sequence[Outcome]) -> tuple[Any, ...]:
+    ordered = sorted(outcomes)
+    # Array literals by joining: ids and numbers need no quoting, and psycopg would adapt them one by one.
+    return (
+        worker_id,
+        worker_name,
+        array_literal(o.id for o in ordered),
+        array_literal(str(o.attempt) for o in ordered),
+        array_literal(str(int(o.ending)) for o in ordered),
+        "[" + ",".join(o.value or "null" for o in ordered) + "]",
+        "{" + ",".join(f'"{o.id}":{o.error}' for o in ordered if o.error) + "}",
+        array_literal("NULL" if o.started is None else repr(o.started) for o in ordered),
+        array_literal(repr(o.finished) for o in ordered),
+    )
+
+
+def array_literal(elements: Iterable[str]) -> str:
     """Return a PostgreSQL array literal of elements that need no quoting (ids, numbers, NULL)."""
-    return "{" + ",".join(elements) + "}"  # type: ignore[arg-type]
-
-
-def at(epoch: float) -> datetime:
-    """Return seconds since the epoch as an aware datetime."""
-    return datetime.fromtimestamp(epoch, UTC)
+    return "{" + ",".join(elements) + "}"

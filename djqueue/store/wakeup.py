@@ -14,6 +14,10 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 CHANNEL = "djqueue"
+DUE = "~"
+"""Begins a payload that says in how many seconds a scheduled task is due; any other payload names a queue."""
+SOON = 1.0
+"""Seconds ahead that workers look by themselves; nobody needs to be told of what is due later."""
 INTERVAL = 0.02
 """Seconds between two wake-ups of one queue by one process."""
 
@@ -25,11 +29,17 @@ logger = logging.getLogger("djqueue.wakeup")
 _last_sent: dict[tuple[str, str], float] = {}
 
 
-def wake_after_commit(connection: BaseDatabaseWrapper, queue: str) -> None:
-    """Wake workers of ``queue`` once the current transaction has committed, or now if there is none."""
+def wake_after_commit(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> None:
+    """Wake workers of ``queue`` once the current transaction has committed, or now if there is none.
+
+    With ``due_in`` the task is scheduled, that many seconds ahead.
+    """
+    if due_in is not None:
+        if due_in > SOON:
+            return
+        queue = f"{DUE}{max(0.0, due_in):.3f}"
     if connection.in_atomic_block:
-        if not _recently(connection.alias, queue, remember=False):
-            transaction.on_commit(lambda: wake(connection, queue), using=connection.alias, robust=True)
+        transaction.on_commit(lambda: wake(connection, queue), using=connection.alias, robust=True)
     elif connection.get_autocommit():
         wake(connection, queue)
     # else: the caller commits by hand, when we cannot know; workers find the task by polling.
@@ -37,20 +47,14 @@ def wake_after_commit(connection: BaseDatabaseWrapper, queue: str) -> None:
 
 def wake(connection: BaseDatabaseWrapper, queue: str) -> None:
     """Send a wake-up in a short transaction of its own, unless one went out just now."""
-    if _recently(connection.alias, queue, remember=True):
+    key = (connection.alias, DUE if queue.startswith(DUE) else queue)
+    now = time.monotonic()
+    if now - _last_sent.get(key, 0.0) < INTERVAL:
         return
+    _last_sent[key] = now
     try:
         # Straight on the driver: it is not one of the caller's statements, and no wrapper of theirs should see it.
         connection.connection.execute(NOTIFY, (CHANNEL, queue))
     except Exception as error:
         # The task is committed; all that is lost is some milliseconds.
         logger.debug("wake-up for queue %s not sent: %s", queue, error)
-
-
-def _recently(alias: str, queue: str, *, remember: bool) -> bool:
-    now = time.monotonic()
-    if now - _last_sent.get((alias, queue), 0.0) < INTERVAL:
-        return True
-    if remember:
-        _last_sent[alias, queue] = now
-    return False

@@ -21,7 +21,9 @@ UPDATE djqueue_worker
 SET heartbeat_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
     draining = %(draining)s, running = %(running)s, succeeded = %(succeeded)s, failed = %(failed)s, lost = %(lost)s
 WHERE id = %(id)s
-RETURNING EXISTS (SELECT FROM djqueue_worker WHERE lease_until < clock_timestamp())
+RETURNING
+    EXISTS (SELECT FROM djqueue_worker WHERE lease_until < clock_timestamp()),
+    extract(epoch FROM clock_timestamp())::double precision
 """
 
 LEAVE = """
@@ -63,17 +65,20 @@ async def register(connection: AsyncConnection, worker: WorkerRow) -> int:
     return int(row[0])
 
 
+class Beat(NamedTuple):
+    """The answer to a heartbeat: whether some worker's lease has run out, and the database's time."""
+
+    expired: bool
+    epoch: float
+
+
 async def heartbeat(
     connection: AsyncConnection, worker_id: int, lease: float, counts: Counts, *, draining: bool = False
-) -> bool | None:
-    """Renew the lease of ``lease`` seconds.
-
-    Returns None if the row is gone (the lease was lost and its tasks reclaimed), otherwise whether some other
-    worker's lease has run out.
-    """
+) -> Beat | None:
+    """Renew the lease of ``lease`` seconds. None if the row is gone: the lease was lost and its tasks reclaimed."""
     values = {"id": worker_id, "lease": lease, "draining": draining, **counts._asdict()}
     row = await (await connection.execute(HEARTBEAT, values)).fetchone()
-    return None if row is None else bool(row[0])
+    return None if row is None else Beat(*row)
 
 
 async def leave(connection: AsyncConnection, worker_id: int) -> None:

@@ -1,0 +1,124 @@
+"""Events: what happened, as records. The core emits them; logs and metrics subscribe, and nothing below imports those."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .records import Claim, Outcome
+
+logger = logging.getLogger("djqueue.events")
+
+Event = TypeVar("Event")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A worker is ready to claim."""
+
+    name: str
+    queues: str
+    pool: str
+    concurrency: int
+    tasks: int
+    database: str
+    listening: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopping:
+    """A worker no longer claims. ``how`` is "drain" or "soft stop"."""
+
+    name: str
+    how: str
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped:
+    """A worker has left."""
+
+    name: str
+    settled: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TasksSettled:
+    """A batch of attempts ended and was stored; times of the outcomes are epochs in seconds."""
+
+    settled: Sequence[tuple[Claim, Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomesDropped:
+    """Outcomes came after their leases had been reclaimed; nothing was stored."""
+
+    ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorLost:
+    """An executor died. ``task`` is the attempt it was running, if any."""
+
+    pid: int
+    how: str
+    task: Claim | None
+    returned: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReclaimed:
+    """Another worker's lease ran out and its tasks were taken back."""
+
+    worker: str
+    requeued: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """This worker could not renew its lease in time and has aborted its tasks."""
+
+    name: str
+    aborted: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLost:
+    """The database does not answer; the worker waits for it."""
+
+    purpose: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseBack:
+    """The database answers again."""
+
+    purpose: str
+    seconds: float
+
+
+_subscribers: dict[type, list[Callable[[Any], object]]] = {}
+
+
+def subscribe(kind: type[Event]) -> Callable[[Callable[[Event], object]], Callable[[Event], object]]:
+    """Register a function to be called with every event of a kind."""
+
+    def register(subscriber: Callable[[Event], object]) -> Callable[[Event], object]:
+        _subscribers.setdefault(kind, []).append(subscriber)
+        return subscriber
+
+    return register
+
+
+def emit(event: object) -> None:
+    """Call the subscribers of an event. What one of them raises is logged and stops nobody."""
+    for subscriber in _subscribers.get(type(event), ()):
+        try:
+            subscriber(event)
+        except Exception:
+            logger.exception("a subscriber of %s failed", type(event).__name__)

@@ -1,0 +1,115 @@
+"""``manage.py runworker``: claim tasks and run them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connections
+
+from djqueue import conf
+from djqueue.observability import logs
+from djqueue.store.claim import CLAIM
+from djqueue.worker.forkserver import ForkServerFailed
+from djqueue.worker.options import POOLS, WorkerOptions, concurrency, worker_name
+from djqueue.worker.queues import QueueSelection
+from djqueue.worker.start import run_worker
+
+EPILOG = """
+examples:
+  manage.py runworker                            every queue, one executor per core
+  manage.py runworker -Q mail,default -c 4       mail before default, four executors
+  manage.py runworker -Q '*' -X 'slow*'          every queue but those that begin with slow
+  manage.py runworker --burst                    work until the queues are empty, then stop
+
+stopping:
+  first SIGTERM or Ctrl-C     drain: claim nothing more, finish what runs, exit code 0
+  second                      interrupt what runs and put it back in line, exit code 3
+  third                       end now; the tasks come back when the lease ends (DJQUEUE["LEASE"])
+exit codes: 0 drained, 1 could not start, 2 lost its fork server, 3 tasks were interrupted
+"""
+
+
+class Command(BaseCommand):
+    help = "Run a worker: claims tasks from PostgreSQL and runs them in executor processes."
+    requires_migrations_checks = False
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        kwargs.setdefault("epilog", EPILOG)
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        return parser
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "-Q", "--queues", default="*", help="queues to serve, separated by commas, the first served first; "
+            "* and ? are wildcards (default: all)",
+        )
+        parser.add_argument(
+            "-X", "--exclude-queues", default="", help="queues not to serve, separated by commas, with wildcards"
+        )
+        parser.add_argument(
+            "-c", "--concurrency", type=int, help="executors, so tasks at once "
+            "(default: DJQUEUE['CONCURRENCY'], or one per core)",
+        )
+        parser.add_argument(
+            "-P", "--pool", choices=POOLS, default="processes", help="where tasks run: in executor processes, or "
+            "(solo) one at a time in the worker itself, for debugging; default: processes",
+        )
+        parser.add_argument(
+            "-n", "--name", default="worker-%i@%h", help="name; %%h host, %%n its first label, %%d its domain, "
+            "%%i process id (default: worker-%%i@%%h)",
+        )
+        parser.add_argument(
+            "-l", "--loglevel", default="INFO", type=str.upper,
+            choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+            help="INFO writes a line per task, WARNING only what went wrong (default: INFO)",
+        )
+        parser.add_argument("--burst", action="store_true", help="stop when nothing is left to run")
+        parser.add_argument(
+            "--drain-timeout", type=float, metavar="SECONDS",
+            help="interrupt what still runs so long after the first signal (default: wait for ever)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        logs.configure(options["loglevel"])
+        try:
+            asked = WorkerOptions(
+                queues=QueueSelection(options["queues"].split(","), options["exclude_queues"].split(",")),
+                name=worker_name(options["name"]),
+                pool=options["pool"],
+                concurrency=concurrency(options["concurrency"], options["pool"]),
+                burst=options["burst"],
+                drain_timeout=options["drain_timeout"],
+            )
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        self._check_database()
+        try:
+            code = run_worker(asked)
+        except ForkServerFailed as error:
+            raise CommandError(f"the tasks could not be loaded, so no worker was started:\n\n{error}") from None
+        if code:
+            raise SystemExit(int(code))
+
+    def _check_database(self) -> None:
+        alias = conf.settings.DATABASE
+        connection = connections[alias]
+        if connection.vendor != "postgresql":
+            raise CommandError(
+                f"expected the database {alias!r} to be PostgreSQL, got: {connection.vendor}. "
+                "Run `manage.py check` for what to do (djqueue.E001)."
+            )
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT EXISTS (SELECT FROM pg_proc WHERE proname = %s)", (CLAIM.name,))
+                migrated = cursor.fetchone()[0]
+        except DatabaseError as error:
+            raise CommandError(f"the database {alias!r} does not answer: {error}") from error
+        finally:
+            connection.close()
+        if not migrated:
+            raise CommandError(
+                f"the database {alias!r} lacks djqueue's tables or functions; run `manage.py migrate` first"
+            )

@@ -1,0 +1,1 @@
+"""What the outside sees of the events: subscribers, imported by nothing below."""

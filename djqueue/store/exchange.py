@@ -1,0 +1,48 @@
+"""Exchange: settle what has ended and claim what can start, in one round trip and one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import AsyncConnection
+
+from djqueue.records import Claim, Lane, Outcome
+
+from .claim import claim_parameters
+from .settle import settle_parameters
+
+# Why this shape. At one task a batch, settling and claiming in one transaction is 1.8 times as fast as in two. An
+# Append of two functions needs neither a third function nor the driver's pipeline mode; a settled id is a row
+# without an attempt.
+EXCHANGE = """
+SELECT
+    id, NULL::smallint AS attempt, NULL AS name, NULL AS args, NULL AS kwargs, NULL AS options, NULL AS queue,
+    NULL::smallint AS priority, NULL::double precision AS created, NULL::double precision AS claimed
+FROM djqueue_settle_v1(%s, %s, %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb, %s::jsonb,
+    %s::double precision[], %s::double precision[])
+UNION ALL
+SELECT * FROM djqueue_claim_v1(%s, %s::text[], %s::smallint[], %s::bigint[], %s)
+"""
+
+
+async def exchange(
+    connection: AsyncConnection,
+    worker_id: int,
+    worker_name: str,
+    outcomes: Sequence[Outcome],
+    lanes: Sequence[Lane],
+    wanted: int,
+) -> tuple[set[str], list[Claim]]:
+    """Do ``settle`` and ``claim``; return the ids that were settled and the new claims."""
+    cursor = await connection.execute(
+        EXCHANGE,
+        (*settle_parameters(worker_id, worker_name, outcomes), *claim_parameters(worker_id, lanes, wanted)),
+    )
+    settled: set[str] = set()
+    claims: list[Claim] = []
+    for row in await cursor.fetchall():
+        if row[1] is None:
+            settled.add(row[0])
+        else:
+            claims.append(Claim._make(row))
+    return settled, claims

@@ -1,0 +1,165 @@
+"""The fork server: a process that has the site and its tasks loaded, and forks executors from it.
+
+It is forked from the worker before the worker's loop starts, runs no task, and is the parent of all executors: it
+knows how each of them ended. It is also the watchdog of the lease: should the worker be stopped or stuck while its
+lease runs out, the executors are killed before another worker may start their tasks.
+
+Messages have a fixed size, so that a file descriptor travels with the message it belongs to.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import struct
+import time
+import traceback
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from django.db import connections
+
+from djqueue import registry
+
+from . import frames
+from .executor import serve_and_exit
+from .progress import ProgressPage
+
+MESSAGE = struct.Struct("!iqd")
+
+SPAWN, KILL, LEASE, SPAWNED, EXITED = range(1, 6)
+
+
+class Message(NamedTuple):
+    """``subject`` is a slot or process id, ``value`` an OS signal, a wait status or a monotonic time in seconds."""
+
+    kind: int
+    subject: int
+    value: float = 0.0
+
+
+class ForkServerFailed(Exception):
+    """The tasks could not be loaded; the message is the traceback."""
+
+
+def start(page: ProgressPage, hostname: str) -> tuple[int, socket.socket, list[str]]:
+    """Fork the server; return its process id, the socket to talk to it, and the names of the tasks it has loaded.
+
+    Raises ``ForkServerFailed`` if a module with tasks cannot be imported.
+    """
+    connections.close_all()
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _serve_and_exit(theirs, page, hostname)
+    theirs.close()
+    for _kind, (loaded, payload) in frames.receive(ours):
+        if not loaded:
+            os.waitpid(pid, 0)
+            raise ForkServerFailed(payload)
+        return pid, ours, payload
+    raise ForkServerFailed("the fork server died while it loaded the tasks")
+
+
+def _serve_and_exit(connection: socket.socket, page: ProgressPage, hostname: str) -> None:
+    try:
+        try:
+            registry.load_all()
+        except BaseException:
+            connection.sendall(frames.pack(0, [False, traceback.format_exc()]))
+            os._exit(1)
+        connections.close_all()
+        gc.collect()
+        # What is loaded now is never collected: the collector would copy the shared pages only to look at them.
+        gc.freeze()
+        connection.sendall(frames.pack(0, [True, list(registry.names())]))
+        _ForkServer(connection, page, hostname).serve()
+    finally:
+        os._exit(0)
+
+
+class _ForkServer:
+    def __init__(self, connection: socket.socket, page: ProgressPage, hostname: str) -> None:
+        self._connection = connection
+        self._page = page
+        self._hostname = hostname
+        self._children: set[int] = set()
+        self._lease_until: float | None = None
+
+    def serve(self) -> None:
+        wakeup, wakeup_writer = os.pipe()
+        os.set_blocking(wakeup_writer, False)
+        signal.set_wakeup_fd(wakeup_writer, warn_on_full_buffer=False)
+        # A terminal or a service manager signals the whole group; only the worker decides what follows.
+        # Handlers, unlike SIG_IGN, are not inherited by programs that a task starts.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, _do_nothing)
+        while True:
+            readable, _, _ = select.select([self._connection, wakeup], [], [], self._patience())
+            if self._lease_until is not None and time.monotonic() >= self._lease_until:
+                self._kill_all()
+            if wakeup in readable:
+                os.read(wakeup, 4096)
+                self._reap()
+            if self._connection in readable and not self._obey(wakeup, wakeup_writer):
+                self._kill_all()
+                return
+
+    def _patience(self) -> float | None:
+        return None if self._lease_until is None else max(0.0, self._lease_until - time.monotonic())
+
+    def _obey(self, *ours: int) -> bool:
+        """Carry out one message; False when the worker is gone."""
+        data, descriptors, _, _ = socket.recv_fds(self._connection, MESSAGE.size, 1)
+        if len(data) < MESSAGE.size:
+            return False
+        message = Message(*MESSAGE.unpack(data))
+        if message.kind == SPAWN:
+            self._spawn(message.subject, descriptors[0], ours)
+        elif message.kind == KILL and message.subject in self._children:
+            os.kill(message.subject, int(message.value))
+        elif message.kind == LEASE:
+            self._lease_until = message.value or None
+        return True
+
+    def _spawn(self, slot: int, descriptor: int, ours: tuple[int, ...]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._connection.close()
+            for inherited in ours:
+                os.close(inherited)
+            serve_and_exit(socket.socket(fileno=descriptor), self._page, slot, self._hostname)
+        os.close(descriptor)
+        self._children.add(pid)
+        self._tell(Message(SPAWNED, slot, pid))
+
+    def _reap(self) -> None:
+        while self._children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._children:
+                self._children.discard(pid)
+                self._tell(Message(EXITED, pid, status))
+
+    def _kill_all(self) -> None:
+        self._lease_until = None
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+
+    def _tell(self, message: Message) -> None:
+        with suppress(OSError):  # a worker that is gone is noticed by the next read
+            self._connection.sendall(MESSAGE.pack(*message))
+
+
+def _do_nothing(signum: int, frame: Any) -> None:
+    """Let system calls go on; the main loop looks by itself."""

@@ -1,0 +1,57 @@
+"""Frames: how the worker and its executors talk, a length and a marshalled tuple.
+
+``marshal`` is the fastest codec of the standard library and safe here: both ends are forks of one process, and an
+executor, which runs the user's code with the user's rights, has nothing to gain from lying to its worker.
+"""
+
+from __future__ import annotations
+
+import marshal
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+LENGTH = 4
+
+RUN = 1
+"""To an executor: run these claims, in order."""
+RECALL = 2
+"""To an executor: send what has ended, and give back what has not started."""
+STOP = 3
+"""To an executor: end once everything is done."""
+DONE = 4
+"""To the worker: these attempts ended."""
+RETURNED = 5
+"""To the worker: these will not be started here."""
+
+
+def pack(kind: int, items: list[Any] | None = None) -> bytes:
+    """Return one message as bytes."""
+    body = marshal.dumps((kind, items))
+    return len(body).to_bytes(LENGTH, "big") + body
+
+
+class Unpacker:
+    """Turns a stream of bytes back into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, list[Any]]]:
+        """Add received bytes and yield the messages that are complete."""
+        self._buffer += data
+        start = 0
+        while len(self._buffer) - start >= LENGTH:
+            end = start + LENGTH + int.from_bytes(self._buffer[start : start + LENGTH], "big")
+            if len(self._buffer) < end:
+                break
+            yield marshal.loads(self._buffer[start + LENGTH : end])
+            start = end
+        del self._buffer[:start]
+
+
+def receive(connection: socket.socket) -> Iterator[tuple[int, list[Any]]]:
+    """Yield messages from a blocking socket until the other end closes it."""
+    unpacker = Unpacker()
+    while data := connection.recv(262144):
+        yield from unpacker.feed(data)

@@ -1,0 +1,242 @@
+"""The worker's loop: claims what can start, settles what has ended, and nothing else touches the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+
+import psycopg
+from psycopg import AsyncConnection
+
+from djqueue import events
+from djqueue.conf import settings
+from djqueue.exceptions import EncodeError
+from djqueue.records import Claim, Outcome
+from djqueue.serializers import encode_error
+from djqueue.states import Ending
+from djqueue.store.claim import claim
+from djqueue.store.exchange import exchange
+from djqueue.store.lose import lose
+from djqueue.store.promote import promote
+from djqueue.store.release import held_by, release
+from djqueue.store.settle import settle
+from djqueue.store.workers import Counts
+
+from .clock import DatabaseClock
+from .link import CONNECTION_ERRORS, Link
+from .lookout import Lookout
+from .options import WorkerOptions
+from .pool import Pool
+
+GATHER = 0.01
+"""Longest time in seconds that an outcome waits for others to be settled with."""
+SETTLE_MOST = 500
+"""Outcomes in a batch."""
+SETTLE_BYTES = 4 * 1024 * 1024
+"""Size of the values in a batch above which it is cut."""
+RECOUNT = 60.0
+"""Seconds between two comparisons of the leases in the database with what is held here."""
+FINISHING = (Ending.SUCCEEDED, Ending.FAILED, Ending.CANCELLED, Ending.FORGOTTEN)
+
+
+class ClaimLoop:
+    """Moves tasks between the queue and the pool until it is told to drain and nothing is left."""
+
+    def __init__(self, options: WorkerOptions, link: Link, clock: DatabaseClock, lookout: Lookout) -> None:
+        self.worker_id = 0
+        self.counts = Counts()
+        self.draining = False
+        self.pool: Pool
+        self.held: dict[str, Claim] = {}
+        self._options = options
+        self._link = link
+        self._clock = clock
+        self._lookout = lookout
+        self._outbox: list[Outcome] = []
+        self._outbox_since = 0.0
+        self._turn = asyncio.Event()
+        self._next_recount = 0.0
+
+    def outcomes(self, ended: list[Outcome]) -> None:
+        """Take outcomes from the pool, to be settled soon."""
+        if not self._outbox:
+            self._outbox_since = monotonic()
+        self._outbox += ended
+        self._turn.set()
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._lookout.wake()
+        self._turn.set()
+
+    def notified(self, queue: str) -> None:
+        self._lookout.notified(queue)
+        self._turn.set()
+
+    def drain(self) -> None:
+        """Claim nothing more; ``run`` returns when everything held is settled."""
+        self.draining = True
+        self.pool.drain()
+        self._turn.set()
+
+    @property
+    def settled(self) -> int:
+        return self.counts.succeeded + self.counts.failed + self.counts.lost
+
+    async def run(self) -> None:
+        while not (self.draining and not self.held and not self._outbox):
+            pause = self._pause()
+            if pause > 0:
+                await self._rest(pause)
+                continue
+            connection = await self._link.connection()
+            try:
+                await self._round(connection)
+            except CONNECTION_ERRORS as error:
+                await self._link.broken(error)
+                self._next_recount = 0.0
+                self._lookout.restart()
+
+    async def _rest(self, pause: float) -> None:
+        timer = asyncio.get_running_loop().call_later(pause, self._turn.set)
+        await self._turn.wait()
+        timer.cancel()
+        self._turn.clear()
+
+    def _pause(self) -> float:
+        """Return the seconds until there is something to do: settle, or look for tasks that could start."""
+        now = monotonic()
+        pauses = [1.0]
+        if self._outbox:
+            full = len(self._outbox) >= SETTLE_MOST or self.pool.held == 0
+            pauses.append(0.0 if full else self._outbox_since + GATHER - now)
+        if not self.draining and (self.pool.starving or self.pool.wanted() >= self.pool.prefetch // 2):
+            pauses.append(self._lookout.until_look(now))
+        return min(pauses)
+
+    async def _round(self, connection: AsyncConnection) -> None:
+        if monotonic() >= self._next_recount:
+            await self._recount(connection)
+        wanted = 0 if self.draining else self.pool.wanted()
+        if wanted:
+            await self._lookout.survey(connection)
+        lanes = self._lookout.lanes() if wanted else []
+        batch = self._take_batch()
+        try:
+            claims = await self._trade(connection, batch, lanes, wanted if lanes else 0)
+        except CONNECTION_ERRORS:
+            self._outbox[:0] = batch
+            raise
+        if claims:
+            self._clock.sync(claims[-1].claimed)
+            self.held.update((c.id, c) for c in claims)
+            self.pool.add(claims)
+        if wanted:
+            self._lookout.found(len(claims), wanted)
+            await self._lookout.raise_floors(connection)
+            if self._options.burst and not claims and not self.held and not self._outbox:
+                await self._end_burst(connection)
+
+    def _take_batch(self) -> list[Outcome]:
+        size = count = 0
+        for outcome in self._outbox[:SETTLE_MOST]:
+            size += len(outcome.value or "") + len(outcome.error or "")
+            count += 1
+            if size > SETTLE_BYTES:
+                break
+        batch, self._outbox = self._outbox[:count], self._outbox[count:]
+        return batch
+
+    async def _trade(
+        self, connection: AsyncConnection, batch: Sequence[Outcome], lanes: Sequence, wanted: int
+    ) -> list[Claim]:
+        """Settle a batch and claim; in the usual case with one statement."""
+        finished = [self._dated(o) for o in batch if o.ending in FINISHING]
+        if len(finished) < len(batch):
+            await self._put_back(connection, batch)
+        if not finished:
+            return await claim(connection, self.worker_id, lanes, wanted) if wanted else []
+        try:
+            if wanted:
+                settled, claims = await exchange(
+                    connection, self.worker_id, self._options.name, finished, lanes, wanted
+                )
+            else:
+                settled, claims = await settle(connection, self.worker_id, self._options.name, finished), []
+        except psycopg.DataError:
+            settled, claims = await self._settle_one_by_one(connection, finished), []
+        self._note(finished, settled)
+        return claims
+
+    def _dated(self, outcome: Outcome) -> Outcome:
+        started = None if outcome.started is None else self._clock.epoch(outcome.started)
+        return outcome._replace(started=started, finished=self._clock.epoch(outcome.finished))
+
+    async def _settle_one_by_one(self, connection: AsyncConnection, outcomes: list[Outcome]) -> set[str]:
+        """Settle a batch of which PostgreSQL refused a value: that one fails, the others are stored."""
+        settled: set[str] = set()
+        for place, outcome in enumerate(outcomes):
+            try:
+                settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
+            except psycopg.DataError as error:
+                reason = EncodeError(f"PostgreSQL cannot store the result: {' '.join(str(error).split())}")
+                outcomes[place] = Outcome.failed(
+                    outcome.id,
+                    outcome.attempt,
+                    encode_error(reason, with_traceback=False),
+                    outcome.started,
+                    outcome.finished,
+                )
+                settled |= await settle(connection, self.worker_id, self._options.name, [outcomes[place]])
+        return settled
+
+    async def _put_back(self, connection: AsyncConnection, batch: Sequence[Outcome]) -> None:
+        released = [o for o in batch if o.ending == Ending.RELEASED]
+        lost = [o for o in batch if o.ending == Ending.LOST]
+        if released:
+            settled = await release(connection, self.worker_id, released)
+            self._note(released, settled)
+        if lost:
+            dated = [self._dated(o) for o in lost]
+            fate = await lose(connection, self.worker_id, self._options.name, dated, settings.CRASH_LIMIT)
+            self._note([o._replace(ending=Ending.FAILED) if fate.get(o.id) else o for o in dated], set(fate))
+            self._lookout.wake()
+
+    def _note(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
+        pairs = []
+        dropped = []
+        for outcome in outcomes:
+            claim = self.held.pop(outcome.id, None)
+            if outcome.id not in settled:
+                dropped.append(outcome.id)
+            elif claim is not None:
+                pairs.append((claim, outcome))
+        endings = [outcome.ending for _, outcome in pairs]
+        failed, lost = endings.count(Ending.FAILED), endings.count(Ending.LOST)
+        succeeded = endings.count(Ending.SUCCEEDED) + endings.count(Ending.FORGOTTEN)
+        counts = self.counts
+        self.counts = Counts(0, counts.succeeded + succeeded, counts.failed + failed, counts.lost + lost)
+        if pairs:
+            events.emit(events.TasksSettled(pairs))
+        if dropped:
+            events.emit(events.OutcomesDropped(dropped))
+
+    async def _recount(self, connection: AsyncConnection) -> None:
+        """Give back leases that this worker does not know of: claims whose answer was lost with a connection."""
+        self._next_recount = monotonic() + RECOUNT
+        unknown = [
+            Outcome.released(task_id, attempt)
+            for task_id, attempt in await held_by(connection, self.worker_id)
+            if task_id not in self.held
+        ]
+        if unknown:
+            await release(connection, self.worker_id, unknown)
+
+    async def _end_burst(self, connection: AsyncConnection) -> None:
+        """Stop if the queues are really empty: no lane unknown, nothing due."""
+        promoted, _ = await promote(connection)
+        if not promoted and not await self._lookout.survey(connection, force=True):
+            self.drain()
+        else:
+            self.wake()

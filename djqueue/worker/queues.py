@@ -1,0 +1,68 @@
+"""Which queues a worker serves, and in which order it looks at them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from djqueue.records import Lane
+
+PATTERN = re.compile(r"[A-Za-z0-9_*?.:@/-]{1,128}")
+
+
+class QueueSelection:
+    """An ordered list of queue names and wildcards, and a list of exclusions.
+
+    Earlier entries are served first. Queues that match one entry take turns; within a queue the higher priority
+    comes first. Raises ``ValueError`` for a pattern that cannot match a queue.
+    """
+
+    def __init__(self, patterns: Iterable[str], excluded: Iterable[str] = ()) -> None:
+        self.patterns = _checked(patterns, "--queues")
+        self.excluded = _checked(excluded, "--exclude-queues")
+        if not self.patterns:
+            raise ValueError("expected --queues to name at least one queue, got none")
+        self._turn = 0
+
+    def __str__(self) -> str:
+        return ",".join([*self.patterns, *(f"-{name}" for name in self.excluded)])
+
+    def rank(self, queue: str) -> int | None:
+        """Return the place of the entry that matches a queue, or None if this worker does not serve it."""
+        if any(fnmatchcase(queue, pattern) for pattern in self.excluded):
+            return None
+        for place, pattern in enumerate(self.patterns):
+            if fnmatchcase(queue, pattern):
+                return place
+        return None
+
+    def ordered(self, lanes: Iterable[Lane], paused: Iterable[str] = ()) -> list[Lane]:
+        """Return the lanes to claim from, the first to look at first; each call lets another queue begin."""
+        resting = set(paused)
+        ranked: dict[int, dict[str, list[Lane]]] = {}
+        for lane in lanes:
+            rank = self.rank(lane.queue)
+            if rank is not None and lane.queue not in resting:
+                ranked.setdefault(rank, {}).setdefault(lane.queue, []).append(lane)
+        self._turn += 1
+        result: list[Lane] = []
+        for rank in sorted(ranked):
+            queues = sorted(ranked[rank])
+            first = self._turn % len(queues)
+            turns = {queue: place for place, queue in enumerate(queues[first:] + queues[:first])}
+            result += sorted(
+                (lane for queue in queues for lane in ranked[rank][queue]),
+                key=lambda lane: (-lane.priority, turns[lane.queue]),
+            )
+        return result
+
+
+def _checked(patterns: Iterable[str], option: str) -> tuple[str, ...]:
+    checked = tuple(pattern.strip() for pattern in patterns if pattern.strip())
+    for pattern in checked:
+        if not PATTERN.fullmatch(pattern):
+            raise ValueError(
+                f"expected {option} to hold names of queues, with * and ? as wildcards, got: {pattern!r}"
+            )
+    return checked

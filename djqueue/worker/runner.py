@@ -1,0 +1,98 @@
+"""Run one attempt: from a claim to an outcome, touching no table of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from time import monotonic
+from typing import Any
+
+from django.db import close_old_connections, connections, reset_queries
+
+from djqueue import registry
+from djqueue.conf import settings
+from djqueue.context import Request, running
+from djqueue.definition import TaskDefinition
+from djqueue.exceptions import EncodeError
+from djqueue.records import Claim, Outcome
+from djqueue.serializers import decode, encode, encode_error
+
+
+class Interrupted(BaseException):
+    """Raised inside a task by a worker that has to stop now; the task goes back in line."""
+
+
+def run(claim: Claim, hostname: str) -> Outcome:
+    """Run an attempt to its end. Whatever the task raises becomes an outcome, except ``Interrupted``.
+
+    The outcome's times are of the monotonic clock.
+    """
+    started = monotonic()
+    try:
+        definition = registry.get(claim.name)
+        args, kwargs = decode(claim.args), decode(claim.kwargs)
+        options = decode(claim.options) if claim.options else {}
+        _clean_connections()
+        value = _call(definition, args, kwargs, _request(claim, args, kwargs, hostname))
+        if options.get("ignore_result", definition.ignore_result):
+            return Outcome.forgotten(claim.id, claim.attempt, started, monotonic())
+        return Outcome.succeeded(claim.id, claim.attempt, _encode_value(claim.name, value), started, monotonic())
+    except Interrupted:
+        raise
+    except BaseException as error:
+        # SystemExit and KeyboardInterrupt too: a task cannot end the process that runs it by raising.
+        return Outcome.failed(claim.id, claim.attempt, encode_error(error), started, monotonic())
+    finally:
+        _clean_connections()
+
+
+def _call(definition: TaskDefinition, args: list[Any], kwargs: dict[str, Any], request: Request) -> Any:
+    with running(definition, request):
+        value = definition(*args, **kwargs)
+        return asyncio.run(value) if inspect.iscoroutine(value) else value
+
+
+def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], hostname: str) -> Request:
+    return Request(
+        id=claim.id,
+        task=claim.name,
+        args=args,
+        kwargs=kwargs,
+        retries=claim.attempt - 1,
+        hostname=hostname,
+        delivery_info={
+            "routing_key": claim.queue,
+            "priority": claim.priority,
+            "redelivered": claim.attempt > 1,
+        },
+        is_eager=False,
+        called_directly=False,
+    )
+
+
+def _encode_value(name: str, value: Any) -> str:
+    if value is None:
+        return "null"
+    try:
+        text = encode(value)
+    except EncodeError as error:
+        raise EncodeError(f"the result of task {name} cannot be stored: {error}") from error
+    if len(text) > settings.RESULT_MAX_BYTES:
+        raise EncodeError(
+            f"expected the result of task {name} to take at most {settings.RESULT_MAX_BYTES:,} bytes as JSON "
+            f"(DJQUEUE['RESULT_MAX_BYTES']), got: {len(text):,}"
+        )
+    return text
+
+
+def _clean_connections() -> None:
+    """Leave no transaction, no dead connection and no query log from one task to the next."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None and (connection.in_atomic_block or not connection.get_autocommit()):
+            # The task left a transaction open; closing rolls it back and forgets the state around it.
+            connection.in_atomic_block = False
+            connection.savepoint_ids = []
+            connection.needs_rollback = False
+            connection.close()
+    reset_queries()
+    close_old_connections()

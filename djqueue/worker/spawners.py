@@ -1,0 +1,91 @@
+"""Spawners: where executors come from. The fork server for processes, this very process for solo."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from . import forkserver
+from .forkserver import MESSAGE, Message
+
+
+class ForkSpawner:
+    """The worker's end of the fork server."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.on_spawned: Callable[[int, int], None]
+        self.on_exited: Callable[[int, int], None]
+        self.on_gone: Callable[[], None]
+        self._connection = connection
+
+    def watch(self) -> None:
+        """Begin to hear what becomes of the executors."""
+        asyncio.get_running_loop().add_reader(self._connection.fileno(), self._hear)
+
+    def unwatch(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._connection.fileno())
+
+    def spawn(self, slot: int, connection: socket.socket) -> None:
+        with connection:
+            message = MESSAGE.pack(*Message(forkserver.SPAWN, slot))
+            socket.send_fds(self._connection, [message], [connection.fileno()])
+
+    def kill(self, pid: int, number: int) -> None:
+        self._tell(Message(forkserver.KILL, pid, number))
+
+    def lease(self, until: float) -> None:
+        """Tell the watchdog when the executors must be dead unless it hears of a later time."""
+        self._tell(Message(forkserver.LEASE, 0, until))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self._connection.sendall(MESSAGE.pack(*message))
+        except OSError:
+            self.on_gone()
+
+    def _hear(self) -> None:
+        data = self._connection.recv(MESSAGE.size, socket.MSG_WAITALL)
+        if len(data) < MESSAGE.size:
+            self.unwatch()
+            self.on_gone()
+            return
+        message = Message(*MESSAGE.unpack(data))
+        if message.kind == forkserver.SPAWNED:
+            self.on_spawned(message.subject, int(message.value))
+        elif message.kind == forkserver.EXITED:
+            self.on_exited(message.subject, int(message.value))
+
+
+class SoloSpawner:
+    """Hands the one executor's socket to the main thread, which runs tasks in the worker's own process."""
+
+    def __init__(self) -> None:
+        self.sockets: SimpleQueue[socket.socket | None] = SimpleQueue()
+        self.on_spawned: Callable[[int, int], None]
+        self.on_exited: Callable[[int, int], None]
+        self.on_gone: Callable[[], None]
+
+    def watch(self) -> None:
+        """Nothing to hear: an executor that dies takes the worker with it."""
+
+    def unwatch(self) -> None:
+        """Nothing was watched."""
+
+    def spawn(self, slot: int, connection: socket.socket) -> None:
+        self.sockets.put(connection)
+        asyncio.get_running_loop().call_soon(self.on_spawned, slot, os.getpid())
+
+    def kill(self, pid: int, number: int) -> None:
+        os.kill(pid, number)
+
+    def lease(self, until: float) -> None:
+        """There is no watchdog for a process by itself."""
+
+    def close(self) -> None:
+        self.sockets.put(None)

@@ -1,0 +1,76 @@
+"""Starting a worker from a process that has Django set up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from typing import Any
+
+from django.db import connections
+
+from djqueue import registry
+
+from . import forkserver
+from .executor import Executor
+from .options import WorkerOptions
+from .progress import ProgressPage
+from .spawners import ForkSpawner, SoloSpawner
+from .worker import ExitCode, Worker
+
+
+def run_worker(options: WorkerOptions) -> ExitCode:
+    """Be a worker until it is told to stop. Call it in the main thread.
+
+    Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded.
+    """
+    page = ProgressPage(options.concurrency)
+    if options.pool == "solo":
+        return _run_solo(options, page)
+    pid, connection, tasks = forkserver.start(page, options.name)
+    spawner = ForkSpawner(connection)
+    try:
+        return asyncio.run(_run(Worker(options, spawner, page, len(tasks))))
+    finally:
+        spawner.close()  # at which the fork server ends, and its executors
+        os.waitpid(pid, 0)
+
+
+def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
+    """Run tasks here in the main thread, where a debugger can stop, and the loop in another."""
+    registry.load_all()
+    connections.close_all()
+    spawner = SoloSpawner()
+    worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))
+    ended: list[ExitCode] = []
+
+    def work() -> None:
+        try:
+            ended.append(asyncio.run(_run(worker)))
+        finally:
+            spawner.close()
+
+    _install_signals(worker)
+    loop = threading.Thread(target=work, name="djqueue-loop")
+    loop.start()
+    while (connection := spawner.sockets.get()) is not None:
+        Executor(connection, page, 0, options.name).serve()
+    loop.join()
+    return ended[0] if ended else ExitCode.CRASHED
+
+
+async def _run(worker: Worker) -> ExitCode:
+    worker.asyncio_loop = asyncio.get_running_loop()
+    if threading.current_thread() is threading.main_thread():
+        _install_signals(worker)
+    return await worker.run()
+
+
+def _install_signals(worker: Worker) -> None:
+    def stop(signum: int, frame: Any) -> None:
+        if worker.asyncio_loop is not None:
+            worker.asyncio_loop.call_soon_threadsafe(worker.stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

@@ -1,0 +1,134 @@
+"""Upkeep: what a worker does besides running tasks. Renew its lease, listen, promote, reclaim, prune."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+from psycopg import AsyncConnection, sql
+
+from djqueue import events
+from djqueue.conf import seconds, settings
+from djqueue.states import State
+from djqueue.store.promote import BATCH as PROMOTE_BATCH
+from djqueue.store.promote import promote
+from djqueue.store.prune import BATCH as PRUNE_BATCH
+from djqueue.store.prune import prune
+from djqueue.store.reclaim import reclaim, reclaim_orphaned
+from djqueue.store.wakeup import CHANNEL, DUE
+from djqueue.store.workers import Counts, heartbeat
+
+from .clock import DatabaseClock
+from .link import CONNECTION_ERRORS, Link
+
+PROMOTE_EVERY = 1.0
+PRUNE_EVERY = 60.0
+ORPHANS_EVERY = 60.0
+
+
+class Upkeep:
+    """A loop on a connection of its own, so that a slow claim cannot cost the lease."""
+
+    def __init__(
+        self,
+        link: Link,
+        clock: DatabaseClock,
+        *,
+        counts: Callable[[], tuple[Counts, bool]],
+        on_notify: Callable[[str], None],
+        on_promoted: Callable[[], None],
+        on_renewed: Callable[[float], None],
+        on_lease_lost: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.worker_id = 0
+        self.listening = False
+        self._link = link
+        self._clock = clock
+        self._counts = counts
+        self._on_notify = on_notify
+        self._on_promoted = on_promoted
+        self._on_renewed = on_renewed
+        self._on_lease_lost = on_lease_lost
+        self._listens_on: AsyncConnection | None = None
+        now = monotonic()
+        self._due: dict[Callable[[AsyncConnection], Awaitable[float]], float] = {
+            self._renew: now,
+            self._promote: now,
+            self._reclaim_orphans: now,
+            self._prune: now + PRUNE_EVERY / 2,
+        }
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            connection = await self._link.connection()
+            try:
+                await self._listen(connection)
+                await self._work(connection)
+            except CONNECTION_ERRORS as error:
+                self.listening = False
+                await self._link.broken(error)
+
+    async def _work(self, connection: AsyncConnection) -> None:
+        while True:
+            for job, due in list(self._due.items()):
+                if monotonic() >= due:
+                    self._due[job] = monotonic() + await job(connection)
+            pause = max(0.0, min(self._due.values()) - monotonic())
+            # Also without LISTEN this is the way to wait: it notices a connection that breaks.
+            async for notify in connection.notifies(timeout=pause, stop_after=1):
+                self._heard(notify.payload)
+
+    def _heard(self, payload: str) -> None:
+        if payload.startswith(DUE):
+            soon = monotonic() + float(payload.removeprefix(DUE))
+            self._due[self._promote] = min(self._due[self._promote], soon)
+        else:
+            self._on_notify(payload)
+
+    async def _listen(self, connection: AsyncConnection) -> None:
+        if settings.LISTEN and self._listens_on is not connection:
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+            self._listens_on = connection
+            self.listening = True
+
+    async def _renew(self, connection: AsyncConnection) -> float:
+        counts, draining = self._counts()
+        asked = monotonic()
+        beat = await heartbeat(connection, self.worker_id, settings.LEASE, counts, draining=draining)
+        if beat is None:
+            await self._on_lease_lost()
+            return 0.0
+        self._clock.sync(beat.epoch)
+        self._on_renewed(asked + settings.LEASE)
+        if beat.expired:
+            await self._reclaim(connection)
+        return settings.HEARTBEAT
+
+    async def _reclaim(self, connection: AsyncConnection) -> None:
+        for given_up in await reclaim(connection, settings.CRASH_LIMIT):
+            events.emit(events.WorkerReclaimed(*given_up))
+            self._on_promoted()
+
+    async def _reclaim_orphans(self, connection: AsyncConnection) -> float:
+        for given_up in await reclaim_orphaned(connection, settings.CRASH_LIMIT):
+            events.emit(events.WorkerReclaimed(*given_up))
+        return ORPHANS_EVERY
+
+    async def _promote(self, connection: AsyncConnection) -> float:
+        promoted, next_in = await promote(connection)
+        if promoted:
+            self._on_promoted()
+        if promoted == PROMOTE_BATCH:
+            return 0.0
+        return PROMOTE_EVERY if next_in is None else min(PROMOTE_EVERY, next_in)
+
+    async def _prune(self, connection: AsyncConnection) -> float:
+        began = monotonic()
+        full = False
+        for name, keep in settings.RETENTION.items():
+            if keep is not None:
+                pruned = await prune(connection, State[name.upper()], seconds(keep))
+                full = full or pruned == PRUNE_BATCH
+        # While there is a backlog, half of the time at the most goes into it.
+        return max(0.05, monotonic() - began) if full else PRUNE_EVERY

@@ -1,0 +1,210 @@
+"""A worker's life: start, work, drain, leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import socket
+from collections.abc import Callable
+from enum import IntEnum
+from time import monotonic
+
+import django
+from django.db import connections
+
+import djqueue
+from djqueue import events
+from djqueue.conf import settings
+from djqueue.records import Outcome
+from djqueue.store.workers import Counts, WorkerRow, leave, register
+
+from .clock import DatabaseClock
+from .link import CONNECTION_ERRORS, Link
+from .lookout import Lookout
+from .loop import ClaimLoop
+from .options import WorkerOptions
+from .pool import Pool
+from .progress import ProgressPage
+from .spawners import ForkSpawner, SoloSpawner
+from .upkeep import Upkeep
+
+GRACE = 5.0
+"""Seconds that interrupted tasks have to clean up before their executor is killed."""
+LEASE_MARGIN = 0.1
+"""Share of the lease before whose end the executors are killed if it was not renewed."""
+
+
+class ExitCode(IntEnum):
+    """How ``runworker`` ends."""
+
+    DRAINED = 0
+    FAILED_TO_START = 1
+    CRASHED = 2
+    INTERRUPTED = 3
+    """Tasks were interrupted and released."""
+
+
+class Worker:
+    """One worker; ``run`` returns its exit code."""
+
+    def __init__(
+        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, tasks: int
+    ) -> None:
+        self.options = options
+        self._spawner = spawner
+        self._tasks = tasks
+        self._clock = DatabaseClock()
+        alias = settings.DATABASE
+        self._work_link = Link(alias, f"worker {options.name}")
+        listen_alias = settings.LISTEN if isinstance(settings.LISTEN, str) else alias
+        self._upkeep_link = Link(listen_alias, f"upkeep {options.name}")
+        self._lookout = Lookout(options.queues, settings.POLL_MAX)
+        self._loop = ClaimLoop(options, self._work_link, self._clock, self._lookout)
+        self._pool = Pool(spawner, page, options.concurrency, self._outcomes)
+        self._loop.pool = self._pool
+        self._upkeep = Upkeep(
+            self._upkeep_link,
+            self._clock,
+            counts=self._counts,
+            on_notify=self._loop.notified,
+            on_promoted=self._loop.wake,
+            on_renewed=self._renewed,
+            on_lease_lost=self._lease_lost,
+        )
+        spawner.on_spawned = self._pool.spawned
+        spawner.on_exited = self._pool.exited
+        spawner.on_gone = self._fork_server_gone
+        self.asyncio_loop: asyncio.AbstractEventLoop | None = None
+        self._stops = 0
+        self._exit_code = ExitCode.DRAINED
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> ExitCode:
+        started = monotonic()
+        await self._register()
+        self._spawner.watch()
+        await self._pool.start()
+        upkeep = asyncio.create_task(self._upkeep.run())
+        self._announce()
+        work = asyncio.create_task(self._loop.run())
+        try:
+            await asyncio.wait([work, upkeep], return_when=asyncio.FIRST_COMPLETED)
+            if upkeep.done():
+                await upkeep  # it only ends by an error
+            await work
+        finally:
+            upkeep.cancel()
+            await self._leave()
+        events.emit(events.WorkerStopped(self.options.name, self._loop.settled, monotonic() - started))
+        return self._exit_code
+
+    async def _register(self) -> None:
+        connection = await self._work_link.connection()
+        options = self.options
+        row = WorkerRow(
+            options.name,
+            socket.gethostname(),
+            os.getpid(),
+            str(options.queues),
+            options.pool,
+            options.concurrency,
+            f"djqueue {djqueue.__version__}, Django {django.get_version()}, Python {platform.python_version()}",
+            settings.LEASE,
+        )
+        asked = monotonic()
+        self._loop.worker_id = self._upkeep.worker_id = await register(connection, row)
+        self._renewed(asked + settings.LEASE)
+
+    def _announce(self) -> None:
+        options = self.options
+        events.emit(
+            events.WorkerStarted(
+                options.name,
+                str(options.queues),
+                options.pool,
+                options.concurrency,
+                self._tasks,
+                describe_database(settings.DATABASE),
+                bool(settings.LISTEN),
+            )
+        )
+
+    def _outcomes(self, outcomes: list[Outcome]) -> None:
+        self._loop.outcomes(outcomes)
+
+    def _counts(self) -> tuple[Counts, bool]:
+        self._lookout.listening = self._upkeep.listening
+        return self._loop.counts._replace(running=self._pool.running), self._loop.draining
+
+    def _renewed(self, until: float) -> None:
+        self._spawner.lease(until - settings.LEASE * LEASE_MARGIN)
+
+    async def _lease_lost(self) -> None:
+        """Others may run our tasks by now: abort them, and begin again under a new id."""
+        events.emit(events.LeaseLost(self.options.name, len(self._loop.held)))
+        self._pool.kill()
+        await self._register()
+
+    def _fork_server_gone(self) -> None:
+        if self._exit_code is ExitCode.DRAINED and not self._pool.stopping:
+            self._exit_code = ExitCode.CRASHED
+            self.stop()
+
+    def stop(self) -> None:
+        """Drain; asked again, interrupt what runs; asked a third time, end now."""
+        self._stops += 1
+        if self._stops == 1:
+            events.emit(events.WorkerStopping(self.options.name, "drain", self._pool.running))
+            self._loop.drain()
+            if self.options.drain_timeout is not None:
+                self._spawn_background(self._after(self.options.drain_timeout, self._soft_stop))
+        elif self._stops == 2:
+            self._soft_stop()
+        else:
+            # The lease returns the rest: nobody renews it any more, and the fork server kills the executors.
+            os._exit(128 + signal.SIGTERM)
+
+    def _soft_stop(self) -> None:
+        if not self._loop.held:
+            return
+        events.emit(events.WorkerStopping(self.options.name, "soft stop", self._pool.running))
+        self._exit_code = ExitCode.INTERRUPTED
+        self._pool.interrupt()
+        self._spawn_background(self._after(GRACE, self._release_by_force))
+
+    def _release_by_force(self) -> None:
+        """Kill what did not heed the interruption; that is no fault of the tasks."""
+        self._pool.release_running()
+        self._pool.kill()
+
+    async def _after(self, pause: float, action: Callable[[], None]) -> None:
+        await asyncio.sleep(pause)
+        action()
+
+    def _spawn_background(self, coroutine: object) -> None:
+        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _leave(self) -> None:
+        for task in self._background:
+            task.cancel()
+        self._pool.stop()
+        self._spawner.unwatch()
+        self._spawner.close()
+        try:
+            connection = await asyncio.wait_for(self._work_link.connection(), timeout=2)
+            await leave(connection, self._loop.worker_id)
+        except (*CONNECTION_ERRORS, TimeoutError):
+            pass  # the lease ends by itself
+        await self._work_link.close()
+        await self._upkeep_link.close()
+
+
+def describe_database(alias: str) -> str:
+    """Return where a database is, without its password."""
+    given = connections[alias].settings_dict
+    place = given.get("HOST") or "local socket"
+    return f"{given.get('NAME')} at {place}" + (f":{given['PORT']}" if given.get("PORT") else "")

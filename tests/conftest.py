@@ -1,0 +1,129 @@
+"""What all tests share: connections as workers have them, driven from plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection as django_connection
+
+from djqueue.records import Lane
+from djqueue.store.workers import WorkerRow, register
+
+DEFAULT = Lane("default", 0)
+
+PLACES = """
+SELECT task_id::text, 'ready' FROM djqueue_readytask
+UNION ALL SELECT task_id::text, 'scheduled' FROM djqueue_scheduledtask
+UNION ALL SELECT task_id::text, 'running' FROM djqueue_runningtask
+UNION ALL SELECT task_id::text, CASE state WHEN 5 THEN 'succeeded' WHEN 6 THEN 'failed' ELSE 'cancelled' END
+    FROM djqueue_taskresult
+"""
+
+# Replaced by djqueue.doctor.check_invariants once that exists.
+MISPLACED = f"""
+SELECT coalesce(task.id::text, place.task_id) || ' stands in ' || count(place.task_id) || ' places, its task row '
+    || CASE WHEN task.id IS NULL THEN 'is missing' ELSE 'exists' END
+FROM djqueue_task AS task FULL JOIN ({PLACES}) AS place (task_id, name) ON place.task_id = task.id::text
+GROUP BY task.id, place.task_id
+HAVING count(place.task_id) <> 1 OR task.id IS NULL
+"""
+
+
+def check_invariants() -> list[str]:
+    with django_connection.cursor() as cursor:
+        cursor.execute(MISPLACED)
+        return [row[0] for row in cursor.fetchall()]
+
+
+def conninfo() -> str:
+    """How to reach the test database."""
+    known = ("host", "port", "user", "password", "dbname", "sslmode")
+    given = django_connection.get_connection_params()
+    return psycopg.conninfo.make_conninfo(**{name: given[name] for name in known if given.get(name)})
+
+
+class Session:
+    """One connection in autocommit, as a worker has it: ``session(verb, ...)`` runs a verb of the store on it."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self.runner = runner
+        self.connection = runner.run(psycopg.AsyncConnection.connect(conninfo(), autocommit=True))
+
+    def __call__(self, verb: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+        return self.runner.run(verb(self.connection, *args, **kwargs))
+
+    def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows, if it has any."""
+        return self.runner.run(self._sql(query, parameters))
+
+    async def _sql(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        cursor = await self.connection.execute(query, parameters)
+        return await cursor.fetchall() if cursor.description else []
+
+    def value(self, query: str, *parameters: Any) -> Any:
+        """Return the only column of the only row."""
+        ((value,),) = self.sql(query, *parameters)
+        return value
+
+    def places(self) -> dict[str, str]:
+        """Return where each task stands, by its id."""
+        return dict(self.sql(PLACES))
+
+    def new_worker(self, name: str = "worker", lease: float = 3600) -> int:
+        """Register a worker and return its id. A negative lease has run out already."""
+        return self(register, WorkerRow(name, "host", 1, "*", "processes", 2, "0", lease))
+
+    def close(self) -> None:
+        self.runner.run(self.connection.close())
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def connect(transactional_db: None, runner: asyncio.Runner) -> Iterator[Callable[[], Session]]:
+    """Open sessions; in the end they are closed, and every task must stand in exactly one place."""
+    opened: list[Session] = []
+
+    def open_session() -> Session:
+        opened.append(Session(runner))
+        return opened[-1]
+
+    yield open_session
+    for session in opened:
+        session.close()
+    assert check_invariants() == []
+
+
+@pytest.fixture
+def session(connect: Callable[[], Session]) -> Session:
+    return connect()
+
+
+@pytest.fixture
+def worker(session: Session) -> int:
+    """The id of a worker whose lease will not run out."""
+    return session.new_worker()
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[..., Any]]:
+    """Start calls in threads of their own and return their futures; Django's connections there are closed."""
+    from django.db import connections
+
+    def call(function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return function(*args)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor() as threads:
+        yield lambda function, *args: threads.submit(call, function, *args)
