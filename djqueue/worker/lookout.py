@@ -38,14 +38,14 @@ class Lookout:
         self._cut: floor.Cut | None = None
 
     def wake(self) -> None:
-        """Something was enqueued: look now, and keep looking often for a while."""
+        """Something came into line: look now, and keep looking often for a while."""
+        self._told = True
         self._pause = POLL_MIN
         self._next_look = 0.0
 
     def notified(self, queue: str) -> None:
         """A producer says that a queue has tasks."""
         if self._selection.rank(queue) is not None:
-            self._told = True
             self.wake()
 
     def until_look(self, now: float) -> float:

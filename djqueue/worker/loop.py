@@ -111,7 +111,9 @@ class ClaimLoop:
         if self._outbox:
             full = len(self._outbox) >= SETTLE_MOST or self.pool.held == 0
             pauses.append(0.0 if full else self._outbox_since + GATHER - now)
-        if not self.draining and (self.pool.starving or self.pool.wanted() >= self.pool.prefetch // 2):
+        if not self.draining and (wanted := self.pool.wanted()) and (
+            self.pool.starving or wanted * 2 >= self.pool.prefetch
+        ):
             pauses.append(self._lookout.until_look(now))
         return min(pauses)
 
