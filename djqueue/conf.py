@@ -62,7 +62,7 @@ def problems(given: object) -> list[tuple[str, str]]:
     """Return what is wrong with a ``DJQUEUE`` value, as pairs of message and hint."""
     if not isinstance(given, Mapping):
         return [(f"expected DJQUEUE to be a dict, got: {given!r}", 'For example DJQUEUE = {"CONCURRENCY": 4}.')]
-    found = []
+    found: list[tuple[str, str]] = []
     for name, value in given.items():
         if name not in _KINDS:
             found.append((f"unknown setting DJQUEUE[{name!r}]", did_you_mean(str(name), _KINDS)))
@@ -73,10 +73,11 @@ def problems(given: object) -> list[tuple[str, str]]:
 
 
 def _contradictions(settings: Settings) -> list[tuple[str, str]]:
-    found = []
-    for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES"):
-        if getattr(settings, name) <= 0:
-            found.append((f"expected DJQUEUE[{name!r}] to be above 0, got: {getattr(settings, name)!r}", ""))
+    found = [
+        (f"expected DJQUEUE[{name!r}] to be above 0, got: {getattr(settings, name)!r}", "")
+        for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES")
+        if getattr(settings, name) <= 0
+    ]
     if settings.HEARTBEAT * 2 > settings.LEASE:
         found.append(
             (
@@ -85,9 +86,11 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
                 "One missed heartbeat would cost the worker its tasks.",
             )
         )
-    for state in settings.RETENTION:
-        if state not in RETENTION_STATES:
-            found.append((f"unknown state DJQUEUE['RETENTION'][{state!r}]", did_you_mean(state, RETENTION_STATES)))
+    found += [
+        (f"unknown state DJQUEUE['RETENTION'][{state!r}]", did_you_mean(state, RETENTION_STATES))
+        for state in settings.RETENTION
+        if state not in RETENTION_STATES
+    ]
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
     return found

@@ -16,10 +16,32 @@ from .signature_check import ArgumentCheck
 
 # Celery's options that this release does not honour yet: refused by name, never ignored.
 NOT_YET = frozenset(
-    "acks_late autoretry_for base default_retry_delay dont_autoretry_for expires max_retries pydantic rate_limit "
-    "reject_on_worker_lost resultrepr_maxsize retry_backoff retry_backoff_max retry_jitter retry_kwargs "
-    "retry_on_worker_lost serializer shadow_name soft_time_limit store_errors_even_if_ignored throws time_limit "
-    "track_started trail".split()
+    [
+        "acks_late",
+        "autoretry_for",
+        "base",
+        "default_retry_delay",
+        "dont_autoretry_for",
+        "expires",
+        "max_retries",
+        "pydantic",
+        "rate_limit",
+        "reject_on_worker_lost",
+        "resultrepr_maxsize",
+        "retry_backoff",
+        "retry_backoff_max",
+        "retry_jitter",
+        "retry_kwargs",
+        "retry_on_worker_lost",
+        "serializer",
+        "shadow_name",
+        "soft_time_limit",
+        "store_errors_even_if_ignored",
+        "throws",
+        "time_limit",
+        "track_started",
+        "trail",
+    ]
 )
 
 
@@ -132,7 +154,7 @@ class TaskDefinition:
         """``apply_async`` for coroutines."""
         return await sync_to_async(self.apply_async)(args, kwargs, **options)
 
-    def AsyncResult(self, task_id: str) -> AsyncResult:  # noqa: N802 - Celery's name for it
+    def AsyncResult(self, task_id: str) -> AsyncResult:
         return AsyncResult(task_id)
 
     def __repr__(self) -> str:
@@ -168,5 +190,3 @@ def shared_task(function: Callable[..., Any] | None = None, /, **options: Any) -
         return definition
 
     return decorate if function is None else decorate(function)
-
-

@@ -1,4 +1,4 @@
-"""Events: what happened, as records. The core emits them; logs and metrics subscribe, and nothing below imports those."""
+"""Events: what happened, as records. The core emits them; logs and metrics subscribe."""
 
 from __future__ import annotations
 

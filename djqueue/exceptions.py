@@ -1,23 +1,23 @@
 """Every exception of djqueue::
 
-    Exception
-    ├── DjqueueError
-    │   ├── TaskError
-    │   │   ├── ChordError              a member of a chord's header failed
-    │   │   ├── EncodeError             an argument or result cannot be stored
-    │   │   ├── ImproperlyConfigured    settings or options contradict themselves
-    │   │   ├── MaxRetriesExceededError
-    │   │   ├── NotRegistered(KeyError) no task of that name is known
-    │   │   ├── SecurityError           stored data asks for something unsafe
-    │   │   ├── TaskRevokedError        the task was cancelled
-    │   │   └── TimeoutError            the result did not come in time
-    │   └── TaskPredicate               raised by a task to say how it ends
-    │       ├── Ignore
-    │       ├── Reject
-    │       └── Retry
-    ├── SoftTimeLimitExceeded
-    ├── TimeLimitExceeded
-    └── WorkerLostError                 the process that ran the task died
+Exception
+├── DjqueueError
+│   ├── TaskError
+│   │   ├── ChordError              a member of a chord's header failed
+│   │   ├── EncodeError             an argument or result cannot be stored
+│   │   ├── ImproperlyConfigured    settings or options contradict themselves
+│   │   ├── MaxRetriesExceededError
+│   │   ├── NotRegistered(KeyError) no task of that name is known
+│   │   ├── SecurityError           stored data asks for something unsafe
+│   │   ├── TaskRevokedError        the task was cancelled
+│   │   └── TimeoutError            the result did not come in time
+│   └── TaskPredicate               raised by a task to say how it ends
+│       ├── Ignore
+│       ├── Reject
+│       └── Retry
+├── SoftTimeLimitExceeded
+├── TimeLimitExceeded
+└── WorkerLostError                 the process that ran the task died
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TaskRevokedError(TaskError):
     """The task was cancelled, so it has no result."""
 
 
-class TimeoutError(TaskError):  # noqa: A001 - Celery's name for it
+class TimeoutError(TaskError):
     """The result did not come within the time given."""
 
 

@@ -129,7 +129,8 @@ class AsyncResult:
         result = self._stored()
         if result is None or not result.error:
             return None
-        return decode(result.error).get("traceback")
+        text: str | None = decode(result.error).get("traceback")
+        return text
 
     @property
     def date_done(self) -> Any:

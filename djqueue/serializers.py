@@ -60,9 +60,7 @@ def _envelope(value: Any) -> Any:
     raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is not JSON serializable")
 
 
-_encode = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_envelope
-).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_envelope).encode
 
 
 def encode(value: Any) -> str:
@@ -123,7 +121,7 @@ def _reason(error: Exception) -> str:
 
 
 def encode_error(error: BaseException, *, with_traceback: bool = True) -> str:
-    """Return an exception as JSON text: ``exc_type``, ``exc_message`` (its arguments), ``exc_module``, ``traceback``."""
+    """Return an exception as JSON text: ``exc_type``, ``exc_message`` (arguments), ``exc_module``, ``traceback``."""
     kind = type(error)
     return encode(
         {

@@ -19,7 +19,16 @@ class Migration(PostgreSQLMigration):
         migrations.CreateModel(
             name="Task",
             fields=[
-                ("id", models.UUIDField(default=djqueue.uuid7.new_uuid, editable=False, primary_key=True, serialize=False, verbose_name="id")),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=djqueue.uuid7.new_uuid,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="id",
+                    ),
+                ),
                 ("name", models.TextField(verbose_name="name")),
                 ("queue", models.TextField(db_collation="C", verbose_name="queue")),
                 ("priority", models.SmallIntegerField(default=0, verbose_name="priority")),
@@ -40,7 +49,9 @@ class Migration(PostgreSQLMigration):
                 "default_permissions": ("view", "delete"),
                 "db_table_comment": "One requested run each; written once, never updated.",
                 "constraints": [
-                    models.CheckConstraint(name="djqueue_task_priority", condition=Q(priority__gte=-100, priority__lte=100)),
+                    models.CheckConstraint(
+                        name="djqueue_task_priority", condition=Q(priority__gte=-100, priority__lte=100)
+                    ),
                     models.CheckConstraint(name="djqueue_task_named", condition=~Q(name="") & ~Q(queue="")),
                 ],
             },
@@ -89,11 +100,30 @@ class Migration(PostgreSQLMigration):
         migrations.CreateModel(
             name="ReadyTask",
             fields=[
-                ("pk", models.CompositePrimaryKey("queue", "priority", "seq", blank=True, editable=False, primary_key=True, serialize=False)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "queue", "priority", "seq", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("queue", models.TextField(db_collation="C")),
                 ("priority", models.SmallIntegerField()),
-                ("seq", models.BigIntegerField(db_default=models.Func(models.Value("djqueue_readytask_seq"), function="nextval"))),
-                ("task", models.ForeignKey(db_constraint=False, db_index=False, on_delete=CASCADE, related_name="ready_rows", to="djqueue.task")),
+                (
+                    "seq",
+                    models.BigIntegerField(
+                        db_default=models.Func(models.Value("djqueue_readytask_seq"), function="nextval")
+                    ),
+                ),
+                (
+                    "task",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=CASCADE,
+                        related_name="ready_rows",
+                        to="djqueue.task",
+                    ),
+                ),
                 ("attempt", models.SmallIntegerField(default=0)),
             ],
             options={
@@ -106,9 +136,19 @@ class Migration(PostgreSQLMigration):
         migrations.CreateModel(
             name="ScheduledTask",
             fields=[
-                ("pk", models.CompositePrimaryKey("run_at", "task", blank=True, editable=False, primary_key=True, serialize=False)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "run_at", "task", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("run_at", models.DateTimeField(verbose_name="run at")),
-                ("task", models.OneToOneField(db_constraint=False, on_delete=CASCADE, related_name="scheduled", to="djqueue.task")),
+                (
+                    "task",
+                    models.OneToOneField(
+                        db_constraint=False, on_delete=CASCADE, related_name="scheduled", to="djqueue.task"
+                    ),
+                ),
                 ("attempt", models.SmallIntegerField(default=0)),
                 ("reason", models.SmallIntegerField(choices=[(1, "eta"), (2, "retry"), (3, "rate")], default=1)),
             ],
@@ -125,9 +165,24 @@ class Migration(PostgreSQLMigration):
         migrations.CreateModel(
             name="RunningTask",
             fields=[
-                ("task", models.OneToOneField(db_constraint=False, on_delete=CASCADE, primary_key=True, related_name="running", serialize=False, to="djqueue.task")),
+                (
+                    "task",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=CASCADE,
+                        primary_key=True,
+                        related_name="running",
+                        serialize=False,
+                        to="djqueue.task",
+                    ),
+                ),
                 ("attempt", models.SmallIntegerField()),
-                ("worker", models.ForeignKey(db_constraint=False, on_delete=DO_NOTHING, related_name="running_tasks", to="djqueue.worker")),
+                (
+                    "worker",
+                    models.ForeignKey(
+                        db_constraint=False, on_delete=DO_NOTHING, related_name="running_tasks", to="djqueue.worker"
+                    ),
+                ),
                 ("claimed_at", models.DateTimeField()),
                 ("deadline", models.DateTimeField(null=True)),
             ],
@@ -144,8 +199,23 @@ class Migration(PostgreSQLMigration):
         migrations.CreateModel(
             name="TaskResult",
             fields=[
-                ("task", models.OneToOneField(db_constraint=False, on_delete=CASCADE, primary_key=True, related_name="result", serialize=False, to="djqueue.task")),
-                ("state", models.SmallIntegerField(choices=[(5, "succeeded"), (6, "failed"), (7, "cancelled")], verbose_name="state")),
+                (
+                    "task",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=CASCADE,
+                        primary_key=True,
+                        related_name="result",
+                        serialize=False,
+                        to="djqueue.task",
+                    ),
+                ),
+                (
+                    "state",
+                    models.SmallIntegerField(
+                        choices=[(5, "succeeded"), (6, "failed"), (7, "cancelled")], verbose_name="state"
+                    ),
+                ),
                 ("attempt", models.SmallIntegerField(verbose_name="attempt")),
                 ("worker", models.TextField(verbose_name="worker")),
                 ("value", models.JSONField(null=True, verbose_name="value")),
@@ -177,8 +247,22 @@ class Migration(PostgreSQLMigration):
         migrations.CreateModel(
             name="TaskAttempt",
             fields=[
-                ("pk", models.CompositePrimaryKey("task", "attempt", blank=True, editable=False, primary_key=True, serialize=False)),
-                ("task", models.ForeignKey(db_constraint=False, db_index=False, on_delete=CASCADE, related_name="attempts", to="djqueue.task")),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "task", "attempt", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "task",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=CASCADE,
+                        related_name="attempts",
+                        to="djqueue.task",
+                    ),
+                ),
                 ("attempt", models.SmallIntegerField(verbose_name="attempt")),
                 ("outcome", models.SmallIntegerField(choices=[(6, "failed"), (9, "lost")], verbose_name="outcome")),
                 ("worker", models.TextField(verbose_name="worker")),

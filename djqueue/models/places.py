@@ -49,9 +49,7 @@ class ScheduledTask(models.Model):
 
     pk = models.CompositePrimaryKey("run_at", "task")
     run_at = models.DateTimeField(_("run at"))
-    task = models.OneToOneField(
-        Task, on_delete=models.CASCADE, db_constraint=False, related_name="scheduled"
-    )
+    task = models.OneToOneField(Task, on_delete=models.CASCADE, db_constraint=False, related_name="scheduled")
     attempt = models.SmallIntegerField(default=0)
     reason = models.SmallIntegerField(
         choices=[(r.value, r.name.lower()) for r in ScheduleReason], default=ScheduleReason.ETA
@@ -79,9 +77,7 @@ class RunningTask(models.Model):
         Task, on_delete=models.CASCADE, primary_key=True, db_constraint=False, related_name="running"
     )
     attempt = models.SmallIntegerField()
-    worker = models.ForeignKey(
-        Worker, on_delete=models.DO_NOTHING, db_constraint=False, related_name="running_tasks"
-    )
+    worker = models.ForeignKey(Worker, on_delete=models.DO_NOTHING, db_constraint=False, related_name="running_tasks")
     claimed_at = models.DateTimeField()
     deadline = models.DateTimeField(null=True)
 

@@ -52,7 +52,8 @@ class TaskQuerySet(QuerySet["Task"]):
     def _elsewhere(model: str) -> QuerySet[Any]:
         from django.apps import apps
 
-        return apps.get_model("djqueue", model)._base_manager.filter(task_id=OuterRef("pk"))
+        rows: QuerySet[Any] = apps.get_model("djqueue", model)._base_manager.filter(task_id=OuterRef("pk"))
+        return rows
 
 
 class Task(models.Model):

@@ -9,6 +9,7 @@ import django
 
 import djqueue
 from djqueue import events
+from djqueue.records import Claim, Outcome
 from djqueue.serializers import decode
 from djqueue.states import Ending
 
@@ -79,7 +80,7 @@ def settled(event: events.TasksSettled) -> None:
             )
 
 
-def _failed(claim: events.Claim, outcome: events.Outcome) -> None:
+def _failed(claim: Claim, outcome: Outcome) -> None:
     error = decode(outcome.error) if outcome.error else {}
     started = outcome.started or claim.claimed
     trace = error.get("traceback")

@@ -74,9 +74,7 @@ FROM set_config('synchronous_commit', 'off', true) AS without_waiting,
 """
 
 
-async def claim(
-    connection: AsyncConnection, worker_id: int, lanes: Sequence[Lane], wanted: int
-) -> list[Claim]:
+async def claim(connection: AsyncConnection, worker_id: int, lanes: Sequence[Lane], wanted: int) -> list[Claim]:
     """Take up to ``wanted`` ready tasks for a worker, in the order of ``lanes`` and of each lane's line."""
     cursor = await connection.execute(CALL, claim_parameters(worker_id, lanes, wanted))
     return [Claim._make(row) for row in await cursor.fetchall()]

@@ -34,8 +34,6 @@ SELECT count(*) FROM old
 
 async def prune(connection: AsyncConnection, state: State, keep: float, limit: int = BATCH) -> int:
     """Delete up to ``limit`` tasks that finished in ``state`` more than ``keep`` seconds ago; return how many."""
-    row = await (
-        await connection.execute(PRUNE, {"state": int(state), "keep": keep, "limit": limit})
-    ).fetchone()
+    row = await (await connection.execute(PRUNE, {"state": int(state), "keep": keep, "limit": limit})).fetchone()
     assert row is not None
     return int(row[0])

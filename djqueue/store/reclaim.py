@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
+from djqueue.exceptions import WorkerLostError
 from djqueue.records import Outcome
 from djqueue.serializers import encode_error
-from djqueue.exceptions import WorkerLostError
 
 from .lose import lose
 
@@ -68,9 +68,7 @@ async def reclaim_orphaned(connection: AsyncConnection, crash_limit: int) -> lis
         ]
 
 
-async def _give_up(
-    connection: AsyncConnection, worker_id: int, name: str, reason: str, crash_limit: int
-) -> Reclaimed:
+async def _give_up(connection: AsyncConnection, worker_id: int, name: str, reason: str, crash_limit: int) -> Reclaimed:
     error = encode_error(WorkerLostError(reason))
     requeued = failed = 0
     while True:

@@ -19,7 +19,14 @@ from .functions import Function
 SETTLE = Function(
     name="djqueue_settle_v1",
     arguments=(
-        "bigint", "text", "uuid[]", "smallint[]", "smallint[]", "jsonb", "jsonb", "double precision[]",
+        "bigint",
+        "text",
+        "uuid[]",
+        "smallint[]",
+        "smallint[]",
+        "jsonb",
+        "jsonb",
+        "double precision[]",
         "double precision[]",
     ),
     returns="id text",

@@ -17,8 +17,9 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from django.db import close_old_connections
+
 from djqueue.records import Claim, Outcome
-from djqueue.states import Ending
 
 from . import frames
 from .progress import IDLE, ProgressPage
@@ -26,6 +27,8 @@ from .runner import Interrupted, run
 
 REPORT_AFTER = 0.005
 """Seconds after which outcomes are sent although more tasks are waiting here."""
+IDLE_AFTER = 1.0
+"""Seconds without a task after which database connections end whose ``CONN_MAX_AGE`` is over."""
 INTERRUPT = signal.SIGUSR1
 
 
@@ -47,7 +50,7 @@ class Executor:
         signal.signal(INTERRUPT, self._interrupt)
         threading.Thread(target=self._receive, name="djqueue-inbox", daemon=True).start()
         reported = monotonic()
-        while (item := self._inbox.get()) is not None:
+        while (item := self._next()) is not None:
             serial, claim = item
             self._page[self._slot] = serial
             outcome = self._run(claim)
@@ -57,6 +60,13 @@ class Executor:
                 self._report()
                 reported = monotonic()
         self._report()
+
+    def _next(self) -> tuple[int, Claim] | None:
+        try:
+            return self._inbox.get(timeout=IDLE_AFTER)
+        except Empty:
+            close_old_connections()
+            return self._inbox.get()
 
     def _run(self, claim: Claim) -> Outcome:
         try:

@@ -99,7 +99,8 @@ class _ForkServer:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, _do_nothing)
         while True:
-            readable, _, _ = select.select([self._connection, wakeup], [], [], self._patience())
+            watched: list[Any] = [self._connection, wakeup]
+            readable, _, _ = select.select(watched, [], [], self._patience())
             if self._lease_until is not None and time.monotonic() >= self._lease_until:
                 self._kill_all()
             if wakeup in readable:

@@ -45,7 +45,7 @@ class Unpacker:
             end = start + LENGTH + int.from_bytes(self._buffer[start : start + LENGTH], "big")
             if len(self._buffer) < end:
                 break
-            yield marshal.loads(self._buffer[start + LENGTH : end])
+            yield marshal.loads(self._buffer[start + LENGTH : end])  # noqa: S302 - see above
             start = end
         del self._buffer[:start]
 

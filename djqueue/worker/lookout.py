@@ -87,10 +87,9 @@ class Lookout:
         now = monotonic()
         if now < self._next_floor:
             return
-        if self._cut is None:
-            if self._claimed_since_floor and self._lanes:
-                self._claimed_since_floor = False
-                self._cut = await floor.cut(connection)
+        if self._cut is None and self._claimed_since_floor and self._lanes:
+            self._claimed_since_floor = False
+            self._cut = await floor.cut(connection)
         raised = self._cut and await floor.raise_floors(connection, list(self._lanes.values()), self._cut)
         if raised:
             self._cut = None

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from djqueue import events
 from djqueue.conf import settings
 from djqueue.exceptions import EncodeError
-from djqueue.records import Claim, Outcome
+from djqueue.records import Claim, Lane, Outcome
 from djqueue.serializers import encode_error
 from djqueue.states import Ending
 from djqueue.store.claim import claim
@@ -111,8 +111,10 @@ class ClaimLoop:
         if self._outbox:
             full = len(self._outbox) >= SETTLE_MOST or self.pool.held == 0
             pauses.append(0.0 if full else self._outbox_since + GATHER - now)
-        if not self.draining and (wanted := self.pool.wanted()) and (
-            self.pool.starving or wanted * 2 >= self.pool.prefetch
+        if (
+            not self.draining
+            and (wanted := self.pool.wanted())
+            and (self.pool.starving or wanted * 2 >= self.pool.prefetch)
         ):
             pauses.append(self._lookout.until_look(now))
         return min(pauses)
@@ -151,7 +153,7 @@ class ClaimLoop:
         return batch
 
     async def _trade(
-        self, connection: AsyncConnection, batch: Sequence[Outcome], lanes: Sequence, wanted: int
+        self, connection: AsyncConnection, batch: Sequence[Outcome], lanes: Sequence[Lane], wanted: int
     ) -> list[Claim]:
         """Settle a batch and claim; in the usual case with one statement."""
         finished = [self._dated(o) for o in batch if o.ending in FINISHING]

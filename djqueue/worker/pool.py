@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 from collections import deque
@@ -17,9 +16,9 @@ from djqueue.records import Claim, Outcome
 from djqueue.serializers import encode_error
 from djqueue.states import Ending
 
-from . import frames
 from .estimates import Estimates
 from .executor import INTERRUPT
+from .handle import ExecutorHandle, describe_exit
 from .progress import IDLE, ProgressPage
 
 PREFETCH = 0.05
@@ -47,75 +46,6 @@ class Spawner(Protocol):
     def kill(self, pid: int, number: int) -> None: ...
 
 
-class Executor(asyncio.Protocol):
-    """One executor: what it was sent and has not answered yet, oldest first."""
-
-    def __init__(self, pool: Pool, slot: int) -> None:
-        self.slot = slot
-        self.pid = 0
-        self.outstanding: dict[str, tuple[int, Claim, float]] = {}
-        self.load = 0.0
-        self.heard = monotonic()
-        self.recalled = False
-        self.status: int | None = None
-        self._pool = pool
-        self._serial = IDLE
-        self._unpacker = frames.Unpacker()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=1 << 30)
-
-    def data_received(self, data: bytes) -> None:
-        self.heard = monotonic()
-        for kind, items in self._unpacker.feed(data):
-            if kind == frames.DONE:
-                self._pool.ended(self, items)
-            elif kind == frames.RETURNED:
-                self._pool.returned(self, items)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        self._pool.closed(self)
-
-    @property
-    def connected(self) -> bool:
-        return self._transport is not None
-
-    def send(self, claims: list[Claim], estimates: list[float]) -> None:
-        items = []
-        if not self.outstanding:
-            self.heard = monotonic()
-        for claim, estimate in zip(claims, estimates, strict=True):
-            self._serial += 1
-            self.outstanding[claim.id] = (self._serial, claim, estimate)
-            self.load += estimate
-            items.append((self._serial, *claim))
-        self.recalled = False
-        self._write(frames.pack(frames.RUN, items))
-
-    def forget(self, task_id: str) -> Claim | None:
-        """Drop a task from what is outstanding; None if it is not."""
-        sent = self.outstanding.pop(task_id, None)
-        if sent is None:
-            return None
-        self.load = self.load - sent[2] if self.outstanding else 0.0
-        return sent[1]
-
-    def recall(self) -> None:
-        self.recalled = True
-        self._write(frames.pack(frames.RECALL))
-
-    def stop(self) -> None:
-        self._write(frames.pack(frames.STOP))
-
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
-
 class Pool:
     """Gives claimed tasks to executors and hands their outcomes to ``on_outcomes``.
 
@@ -130,7 +60,7 @@ class Pool:
         on_outcomes: Callable[[list[Outcome]], None],
     ) -> None:
         self.concurrency = concurrency
-        self.executors: dict[int, Executor] = {}
+        self.executors: dict[int, ExecutorHandle] = {}
         self.estimates = Estimates()
         self.stopping = False
         self._waiting: deque[tuple[Claim, float, float]] = deque()
@@ -149,7 +79,7 @@ class Pool:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._page[slot] = IDLE
-        executor = Executor(self, slot)
+        executor = ExecutorHandle(self, slot)
         self.executors[slot] = executor
         await asyncio.get_running_loop().create_connection(lambda: executor, sock=ours)
         self._spawner.spawn(slot, theirs)
@@ -206,7 +136,7 @@ class Pool:
         if self._ticking is None and self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
-    def _fill(self, executor: Executor) -> None:
+    def _fill(self, executor: ExecutorHandle) -> None:
         claims: list[Claim] = []
         estimates: list[float] = []
         load = executor.load
@@ -226,7 +156,7 @@ class Pool:
         if claims:
             executor.send(claims, estimates)
 
-    def ended(self, executor: Executor, items: list[Any]) -> None:
+    def ended(self, executor: ExecutorHandle, items: list[Any]) -> None:
         """An executor reports attempts that ended."""
         outcomes = []
         for item in items:
@@ -241,7 +171,7 @@ class Pool:
         self._on_outcomes(outcomes)
         self._distribute()
 
-    def returned(self, executor: Executor, ids: list[str]) -> None:
+    def returned(self, executor: ExecutorHandle, ids: list[str]) -> None:
         """An executor gives back tasks that it has not started."""
         now = monotonic()
         back = [claim for task_id in ids if (claim := executor.forget(task_id)) is not None]
@@ -318,7 +248,7 @@ class Pool:
             if executor.pid == pid:
                 executor.status = status
 
-    def closed(self, executor: Executor) -> None:
+    def closed(self, executor: ExecutorHandle) -> None:
         """The connection to an executor ended: it died, or it was told to stop."""
         if self.stopping and not executor.outstanding:
             return
@@ -326,7 +256,7 @@ class Pool:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    async def _bury(self, executor: Executor) -> None:
+    async def _bury(self, executor: ExecutorHandle) -> None:
         if executor.pid and executor.status is None:
             # It may have closed the socket and live on; then nobody can reach it any more.
             self._spawner.kill(executor.pid, signal.SIGKILL)
@@ -341,7 +271,7 @@ class Pool:
             await self._spawn(executor.slot)
             self._distribute()
 
-    def _settle_lost(self, executor: Executor) -> None:
+    def _settle_lost(self, executor: ExecutorHandle) -> None:
         serial = self._page[executor.slot]
         how = describe_exit(executor.status)
         culprit: Claim | None = None
@@ -360,13 +290,3 @@ class Pool:
             returned = sum(o.ending == Ending.RELEASED for o in outcomes)
             events.emit(events.ExecutorLost(executor.pid, how, culprit, returned))
         self._on_outcomes(outcomes)
-
-
-def describe_exit(status: int | None) -> str:
-    """Return a wait status in words."""
-    if status is None:
-        return "closed its connection"
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"was killed by OS signal {number} ({signal.Signals(number).name})"
-    return f"exited with code {os.waitstatus_to_exitcode(status)}"

@@ -62,7 +62,5 @@ def _checked(patterns: Iterable[str], option: str) -> tuple[str, ...]:
     checked = tuple(pattern.strip() for pattern in patterns if pattern.strip())
     for pattern in checked:
         if not PATTERN.fullmatch(pattern):
-            raise ValueError(
-                f"expected {option} to hold names of queues, with * and ? as wildcards, got: {pattern!r}"
-            )
+            raise ValueError(f"expected {option} to hold names of queues, with * and ? as wildcards, got: {pattern!r}")
     return checked

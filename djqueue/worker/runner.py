@@ -7,7 +7,8 @@ import inspect
 from time import monotonic
 from typing import Any
 
-from django.db import close_old_connections, connections, reset_queries
+from django.db import connections, reset_queries
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from djqueue import registry
 from djqueue.conf import settings
@@ -86,13 +87,25 @@ def _encode_value(name: str, value: Any) -> str:
 
 
 def _clean_connections() -> None:
-    """Leave no transaction, no dead connection and no query log from one task to the next."""
+    """Leave no transaction, no broken connection and no query log from one task to the next.
+
+    Unlike between requests of a site, ``CONN_MAX_AGE = 0`` does not close a connection that works: the executor does
+    when it has been idle for a while. Connecting anew for each task would cost more than most tasks.
+    """
     for connection in connections.all(initialized_only=True):
-        if connection.connection is not None and (connection.in_atomic_block or not connection.get_autocommit()):
-            # The task left a transaction open; closing rolls it back and forgets the state around it.
+        if connection.connection is None:
+            continue
+        if connection.in_atomic_block or not connection.get_autocommit():
+            # The task left a transaction open; closing rolls it back.
             connection.in_atomic_block = False
             connection.savepoint_ids = []
             connection.needs_rollback = False
             connection.close()
+        elif connection.errors_occurred or _expired(connection):
+            connection.close_if_unusable_or_obsolete()
     reset_queries()
-    close_old_connections()
+
+
+def _expired(connection: BaseDatabaseWrapper) -> bool:
+    max_age = connection.settings_dict["CONN_MAX_AGE"]
+    return bool(max_age) and connection.close_at is not None and monotonic() >= connection.close_at

@@ -103,7 +103,8 @@ class Upkeep:
         self._on_renewed(asked + settings.LEASE)
         if beat.expired:
             await self._reclaim(connection)
-        return settings.HEARTBEAT
+        heartbeat_every: float = settings.HEARTBEAT
+        return heartbeat_every
 
     async def _reclaim(self, connection: AsyncConnection) -> None:
         for given_up in await reclaim(connection, settings.CRASH_LIMIT):

@@ -1,0 +1,103 @@
+"""Handles: one executor as the worker sees it, and the messages to and from it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from time import monotonic
+from typing import Any, Protocol
+
+from djqueue.records import Claim
+
+from . import frames
+from .progress import IDLE
+
+
+class Listener(Protocol):
+    """Hears what executors say."""
+
+    def ended(self, executor: ExecutorHandle, items: list[Any]) -> None: ...
+
+    def returned(self, executor: ExecutorHandle, ids: list[str]) -> None: ...
+
+    def closed(self, executor: ExecutorHandle) -> None: ...
+
+
+class ExecutorHandle(asyncio.Protocol):
+    """One executor: what it was sent and has not answered yet, oldest first."""
+
+    def __init__(self, listener: Listener, slot: int) -> None:
+        self.slot = slot
+        self.pid = 0
+        self.outstanding: dict[str, tuple[int, Claim, float]] = {}
+        self.load = 0.0
+        self.heard = monotonic()
+        self.recalled = False
+        self.status: int | None = None
+        self._listener = listener
+        self._serial = IDLE
+        self._unpacker = frames.Unpacker()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=1 << 30)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = monotonic()
+        for kind, items in self._unpacker.feed(data):
+            if kind == frames.DONE:
+                self._listener.ended(self, items)
+            elif kind == frames.RETURNED:
+                self._listener.returned(self, items)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._listener.closed(self)
+
+    @property
+    def connected(self) -> bool:
+        return self._transport is not None
+
+    def send(self, claims: list[Claim], estimates: list[float]) -> None:
+        items = []
+        if not self.outstanding:
+            self.heard = monotonic()
+        for claim, estimate in zip(claims, estimates, strict=True):
+            self._serial += 1
+            self.outstanding[claim.id] = (self._serial, claim, estimate)
+            self.load += estimate
+            items.append((self._serial, *claim))
+        self.recalled = False
+        self._write(frames.pack(frames.RUN, items))
+
+    def forget(self, task_id: str) -> Claim | None:
+        """Drop a task from what is outstanding; None if it is not."""
+        sent = self.outstanding.pop(task_id, None)
+        if sent is None:
+            return None
+        self.load = self.load - sent[2] if self.outstanding else 0.0
+        return sent[1]
+
+    def recall(self) -> None:
+        self.recalled = True
+        self._write(frames.pack(frames.RECALL))
+
+    def stop(self) -> None:
+        self._write(frames.pack(frames.STOP))
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+
+def describe_exit(status: int | None) -> str:
+    """Return a wait status in words."""
+    if status is None:
+        return "closed its connection"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"was killed by OS signal {number} ({signal.Signals(number).name})"
+    return f"exited with code {os.waitstatus_to_exitcode(status)}"
