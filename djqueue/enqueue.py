@@ -9,15 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from .conf import settings
 from .records import NewTask
-from .results import AsyncResult
+from .results import AsyncResult, EnqueuedIn
 from .serializers import encode_arguments
 from .store.insert import insert, insert_many
-from .store.wakeup import wake_after_commit
-from .uuid7 import as_task_id, new_task_id
+from .store.wakeup import wake, wake_for_due
+from .uuid7 import as_task_id, new_task_id, new_task_ids
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@/-]{0,127}")
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
@@ -55,8 +56,8 @@ def enqueue(
     with connection.cursor() as cursor:
         if not insert(cursor, task, None if countdown is None else check_countdown(countdown)):
             raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
-    wake_after_commit(connection, queue, _due_in(task, countdown))
-    return AsyncResult.enqueued(task.id, ignored=ignore_result)
+    enqueued_in = _announce(connection, queue, _due_in(task, countdown))
+    return AsyncResult.enqueued(task.id, enqueued_in, ignored=ignore_result)
 
 
 def enqueue_many(
@@ -76,20 +77,20 @@ def enqueue_many(
     ids: list[str] = []
 
     def rows() -> Iterator[NewTask]:
-        for call in calls:
+        for call, task_id in zip(calls, new_task_ids(), strict=False):
             args, kwargs = _arguments(name, call)
             if check is not None:
                 check(args, kwargs)
-            task_id = new_task_id()
             ids.append(task_id)
             yield NewTask(task_id, name, queue, priority, *encode_arguments(name, args, kwargs), options)
 
     connection = connections[settings.DATABASE]
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         insert_many(cursor, rows())
-    if ids:
-        wake_after_commit(connection, queue)
-    return [AsyncResult.enqueued(task_id, ignored=ignore_result) for task_id in ids]
+    if not ids:
+        return []
+    enqueued_in = _announce(connection, queue)
+    return [AsyncResult.enqueued(task_id, enqueued_in, ignored=ignore_result) for task_id in ids]
 
 
 def check_queue(queue: object) -> None:
@@ -122,6 +123,30 @@ def aware(eta: object) -> datetime:
     if not isinstance(eta, datetime):
         raise ValueError(f"expected eta to be a datetime, got: {eta!r}. For seconds from now use countdown.")
     return timezone.make_aware(eta) if timezone.is_naive(eta) else eta
+
+
+def _announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
+    """Wake workers once the caller's transaction has committed, which is now if there is none; return it."""
+
+    def tell() -> None:
+        if due_in is None:
+            wake(connection, queue)
+        else:
+            wake_for_due(connection, due_in)
+
+    if connection.in_atomic_block:
+        enqueued_in = EnqueuedIn()
+
+        def committed() -> None:
+            enqueued_in.committed = True
+            tell()
+
+        transaction.on_commit(committed, using=connection.alias, robust=True)
+        return enqueued_in
+    if connection.get_autocommit():
+        tell()
+    # else: the caller commits by hand, at a moment we cannot know; workers find the task by polling.
+    return None
 
 
 def _due_in(task: NewTask, countdown: float | None) -> float | None:

@@ -22,20 +22,30 @@ FIRST_LOOK = 0.0005
 """Seconds before ``get`` looks again at first; the pause grows with the time already waited."""
 
 
+class EnqueuedIn:
+    """A transaction that tasks were enqueued in; nobody else sees them until it is committed."""
+
+    __slots__ = ("committed",)
+
+    def __init__(self) -> None:
+        self.committed = False
+
+
 class AsyncResult:
     """The state and result of a task, by its id. Equal to any other of the same id, and to the id as text."""
 
-    __slots__ = ("_ignored", "id")
+    __slots__ = ("_ignored", "_transaction", "id")
 
     def __init__(self, id: str) -> None:
         self.id = as_task_id(id)
         self._ignored = False
+        self._transaction: EnqueuedIn | None = None
 
     @classmethod
-    def enqueued(cls, id: str, *, ignored: bool) -> AsyncResult:
+    def enqueued(cls, id: str, transaction: EnqueuedIn | None, *, ignored: bool) -> AsyncResult:
         """Return the result of a task that was enqueued just now under a canonical id."""
         result = cls.__new__(cls)
-        result.id, result._ignored = id, ignored
+        result.id, result._ignored, result._transaction = id, ignored, transaction
         return result
 
     def get(
@@ -59,12 +69,22 @@ class AsyncResult:
             )
         if self._ignored:
             return None
+        self._check_visible()
         value = self._outcome(self._wait(timeout, interval), propagate=propagate)
         if callback is not None:
             callback(self.id, value)
         return value
 
     wait = get
+
+    def _check_visible(self) -> None:
+        if self._transaction is None or self._transaction.committed:
+            return
+        if connections[settings.DATABASE].in_atomic_block:
+            raise RuntimeError(
+                f"get() would wait for ever: task {self.id} was enqueued in the transaction that is still open, so no "
+                "worker can see it. Call get() after the commit; in tests use TransactionTestCase."
+            )
 
     def _wait(self, timeout: float | None, interval: float) -> StoredResult:
         began = time.monotonic()

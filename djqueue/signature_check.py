@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ class ArgumentCheck:
         self._signature = signature.replace(parameters=parameters)
         positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._fewest = sum(p.default is p.empty for p in positional)
-        self._most = len(positional)
+        takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self._most = sys.maxsize if takes_any else len(positional)
         self._keyword_needed = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
 
     def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

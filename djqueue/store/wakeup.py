@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 
-from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 CHANNEL = "djqueue"
@@ -29,32 +28,26 @@ logger = logging.getLogger("djqueue.wakeup")
 _last_sent: dict[tuple[str, str], float] = {}
 
 
-def wake_after_commit(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> None:
-    """Wake workers of ``queue`` once the current transaction has committed, or now if there is none.
-
-    With ``due_in`` the task is scheduled, that many seconds ahead.
-    """
-    if due_in is not None:
-        if due_in > SOON:
-            return
-        queue = f"{DUE}{max(0.0, due_in):.3f}"
-    if connection.in_atomic_block:
-        transaction.on_commit(lambda: wake(connection, queue), using=connection.alias, robust=True)
-    elif connection.get_autocommit():
-        wake(connection, queue)
-    # else: the caller commits by hand, when we cannot know; workers find the task by polling.
-
-
 def wake(connection: BaseDatabaseWrapper, queue: str) -> None:
-    """Send a wake-up in a short transaction of its own, unless one went out just now."""
-    key = (connection.alias, DUE if queue.startswith(DUE) else queue)
+    """Tell workers that ``queue`` has tasks. Call it outside a transaction, after the commit."""
+    _send(connection, queue, queue)
+
+
+def wake_for_due(connection: BaseDatabaseWrapper, due_in: float) -> None:
+    """Tell workers that a scheduled task is due in so many seconds, unless they look until then anyway."""
+    if due_in <= SOON:
+        _send(connection, DUE, f"{DUE}{max(0.0, due_in):.3f}")
+
+
+def _send(connection: BaseDatabaseWrapper, topic: str, payload: str) -> None:
+    """Notify in a short transaction of its own, unless something of this topic went out just now."""
     now = time.monotonic()
-    if now - _last_sent.get(key, 0.0) < INTERVAL:
+    if now - _last_sent.get((connection.alias, topic), 0.0) < INTERVAL:
         return
-    _last_sent[key] = now
+    _last_sent[connection.alias, topic] = now
     try:
         # Straight on the driver: it is not one of the caller's statements, and no wrapper of theirs should see it.
-        connection.connection.execute(NOTIFY, (CHANNEL, queue))
+        connection.connection.execute(NOTIFY, (CHANNEL, payload))
     except Exception as error:
         # The task is committed; all that is lost is some milliseconds.
-        logger.debug("wake-up for queue %s not sent: %s", queue, error)
+        logger.debug("wake-up %r not sent: %s", payload, error)

@@ -30,6 +30,9 @@ from .progress import ProgressPage
 
 MESSAGE = struct.Struct("!iqd")
 
+GRACE = 1.0
+"""Seconds that executors have to end after their worker did."""
+
 SPAWN, KILL, LEASE, SPAWNED, EXITED = range(1, 6)
 
 
@@ -107,7 +110,7 @@ class _ForkServer:
                 os.read(wakeup, 4096)
                 self._reap()
             if self._connection in readable and not self._obey(wakeup, wakeup_writer):
-                self._kill_all()
+                self._end()
                 return
 
     def _patience(self) -> float | None:
@@ -151,6 +154,14 @@ class _ForkServer:
             if pid in self._children:
                 self._children.discard(pid)
                 self._tell(Message(EXITED, pid, status))
+
+    def _end(self) -> None:
+        """The worker is gone. Executors see that too and end by themselves, unless C code keeps them from looking."""
+        deadline = time.monotonic() + GRACE
+        while self._children and time.monotonic() < deadline:
+            time.sleep(0.01)
+            self._reap()
+        self._kill_all()
 
     def _kill_all(self) -> None:
         self._lease_until = None

@@ -8,7 +8,9 @@ import signal
 from time import monotonic
 from typing import Any, Protocol
 
-from djqueue.records import Claim
+from djqueue.exceptions import WorkerLostError
+from djqueue.records import Claim, Outcome
+from djqueue.serializers import encode_error
 
 from . import frames
 from .progress import IDLE
@@ -34,6 +36,7 @@ class ExecutorHandle(asyncio.Protocol):
         self.load = 0.0
         self.heard = monotonic()
         self.recalled = False
+        self.useful = False
         self.status: int | None = None
         self._listener = listener
         self._serial = IDLE
@@ -47,6 +50,7 @@ class ExecutorHandle(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
+        self.useful = True
         for kind, items in self._unpacker.feed(data):
             if kind == frames.DONE:
                 self._listener.ended(self, items)
@@ -80,6 +84,26 @@ class ExecutorHandle(asyncio.Protocol):
             return None
         self.load = self.load - sent[2] if self.outstanding else 0.0
         return sent[1]
+
+    def lost(self, serial: int) -> tuple[Claim | None, list[Outcome]]:
+        """Return what becomes of the outstanding tasks now that the process is gone.
+
+        Only the one it was running, which the progress page names by ``serial``, was lost with it.
+        """
+        culprit: Claim | None = None
+        outcomes = []
+        for number, claim, _ in self.outstanding.values():
+            if number == serial:
+                culprit = claim
+                error = WorkerLostError(
+                    f"the executor (process {self.pid}) {describe_exit(self.status)} while it ran the task"
+                )
+                stored = encode_error(error, with_traceback=False)
+                outcomes.append(Outcome.lost(claim.id, claim.attempt, stored, monotonic()))
+            else:
+                outcomes.append(Outcome.released(claim.id, claim.attempt))
+        self.outstanding.clear()
+        return culprit, outcomes
 
     def recall(self) -> None:
         self.recalled = True

@@ -37,6 +37,8 @@ SETTLE_BYTES = 4 * 1024 * 1024
 """Size of the values in a batch above which it is cut."""
 RECOUNT = 60.0
 """Seconds between two comparisons of the leases in the database with what is held here."""
+REFUSALS = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded)
+"""What PostgreSQL says of a value that it cannot hold."""
 FINISHING = (Ending.SUCCEEDED, Ending.FAILED, Ending.CANCELLED, Ending.FORGOTTEN)
 
 
@@ -72,6 +74,13 @@ class ClaimLoop:
 
     def notified(self, queue: str) -> None:
         self._lookout.notified(queue)
+        self._turn.set()
+
+    def abandon(self) -> None:
+        """Forget everything held: the lease was lost, and others have it now."""
+        self.pool.abandon()
+        self.held.clear()
+        self._outbox.clear()
         self._turn.set()
 
     def drain(self) -> None:
@@ -127,11 +136,15 @@ class ClaimLoop:
             await self._lookout.survey(connection)
         lanes = self._lookout.lanes() if wanted else []
         batch = self._take_batch()
+        worker_id = self.worker_id
         try:
             claims = await self._trade(connection, batch, lanes, wanted if lanes else 0)
         except CONNECTION_ERRORS:
-            self._outbox[:0] = batch
+            if worker_id == self.worker_id:
+                self._outbox[:0] = batch
             raise
+        if worker_id != self.worker_id:
+            return  # the lease was lost meanwhile: what was claimed under the old id is reclaimed
         if claims:
             self._clock.sync(claims[-1].claimed)
             self.held.update((c.id, c) for c in claims)
@@ -168,7 +181,7 @@ class ClaimLoop:
                 )
             else:
                 settled, claims = await settle(connection, self.worker_id, self._options.name, finished), []
-        except psycopg.DataError:
+        except REFUSALS:
             settled, claims = await self._settle_one_by_one(connection, finished), []
         self._note(finished, settled)
         return claims
@@ -183,16 +196,9 @@ class ClaimLoop:
         for place, outcome in enumerate(outcomes):
             try:
                 settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
-            except psycopg.DataError as error:
-                reason = EncodeError(f"PostgreSQL cannot store the result: {' '.join(str(error).split())}")
-                outcomes[place] = Outcome.failed(
-                    outcome.id,
-                    outcome.attempt,
-                    encode_error(reason, with_traceback=False),
-                    outcome.started,
-                    outcome.finished,
-                )
-                settled |= await settle(connection, self.worker_id, self._options.name, [outcomes[place]])
+            except REFUSALS as error:
+                outcomes[place] = outcome = _refused(outcome, error)
+                settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
         return settled
 
     async def _put_back(self, connection: AsyncConnection, batch: Sequence[Outcome]) -> None:
@@ -244,3 +250,9 @@ class ClaimLoop:
             self.drain()
         else:
             self.wake()
+
+
+def _refused(outcome: Outcome, error: psycopg.Error) -> Outcome:
+    reason = EncodeError(f"PostgreSQL cannot store the result: {' '.join(str(error).split())}")
+    stored = encode_error(reason, with_traceback=False)
+    return Outcome.failed(outcome.id, outcome.attempt, stored, outcome.started, outcome.finished)

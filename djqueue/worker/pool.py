@@ -11,9 +11,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from djqueue import events
-from djqueue.exceptions import WorkerLostError
 from djqueue.records import Claim, Outcome
-from djqueue.serializers import encode_error
 from djqueue.states import Ending
 
 from .estimates import Estimates
@@ -36,6 +34,7 @@ PATIENCE = 1.0
 RECALL_AFTER = 0.02
 """Seconds without news from an executor after which its unstarted tasks are given to others."""
 TICK = 0.01
+RESPAWN_PAUSE = 0.5
 
 
 class Spawner(Protocol):
@@ -125,7 +124,10 @@ class Pool:
             estimate = self.estimates.of(claim.name)
             self._waiting_load += estimate
             self._waiting.append((claim, now, estimate))
-        self._distribute()
+        if self.stopping:
+            self._release_waiting()
+        else:
+            self._distribute()
 
     def _distribute(self) -> None:
         for executor in self.executors.values():
@@ -215,6 +217,14 @@ class Pool:
         """Raise ``Interrupted`` in every task that runs."""
         self._signal_all(INTERRUPT)
 
+    def abandon(self) -> None:
+        """Kill every executor and hear nothing more of what they ran."""
+        self._waiting.clear()
+        self._waiting_load = 0.0
+        for executor in self.executors.values():
+            executor.outstanding.clear()
+        self.kill()
+
     def release_running(self) -> None:
         """Give back everything that was sent to executors; outcomes they still send are not heard."""
         released = []
@@ -267,26 +277,16 @@ class Pool:
         if self.executors.get(executor.slot) is executor:
             del self.executors[executor.slot]
         self._settle_lost(executor)
+        if not executor.useful:
+            # It died before it said anything; if all do, starting them in a tight loop helps nobody.
+            await asyncio.sleep(RESPAWN_PAUSE)
         if not self.stopping:
             await self._spawn(executor.slot)
             self._distribute()
 
     def _settle_lost(self, executor: ExecutorHandle) -> None:
-        serial = self._page[executor.slot]
-        how = describe_exit(executor.status)
-        culprit: Claim | None = None
-        outcomes = []
-        for number, claim, _ in executor.outstanding.values():
-            if number == serial:
-                culprit = claim
-                error = WorkerLostError(f"the executor (process {executor.pid}) {how} while it ran the task")
-                outcomes.append(
-                    Outcome.lost(claim.id, claim.attempt, encode_error(error, with_traceback=False), monotonic())
-                )
-            else:
-                outcomes.append(Outcome.released(claim.id, claim.attempt))
-        executor.outstanding.clear()
+        culprit, outcomes = executor.lost(self._page[executor.slot])
         if not self.stopping or culprit is not None:
-            returned = sum(o.ending == Ending.RELEASED for o in outcomes)
-            events.emit(events.ExecutorLost(executor.pid, how, culprit, returned))
+            returned = len(outcomes) - (culprit is not None)
+            events.emit(events.ExecutorLost(executor.pid, describe_exit(executor.status), culprit, returned))
         self._on_outcomes(outcomes)

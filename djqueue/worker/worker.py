@@ -144,7 +144,7 @@ class Worker:
     async def _lease_lost(self) -> None:
         """Others may run our tasks by now: abort them, and begin again under a new id."""
         events.emit(events.LeaseLost(self.options.name, len(self._loop.held)))
-        self._pool.kill()
+        self._loop.abandon()
         await self._register()
 
     def _fork_server_gone(self) -> None:
