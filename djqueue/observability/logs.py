@@ -50,7 +50,8 @@ def started(event: events.WorkerStarted) -> None:
 
 @events.subscribe(events.WorkerStopping)
 def stopping(event: events.WorkerStopping) -> None:
-    logger.warning("worker %s: %s, %d running", event.name, event.how, event.running)
+    level = logging.INFO if event.how == "drain" else logging.WARNING
+    logger.log(level, "worker %s: %s, %d running", event.name, event.how, event.running)
 
 
 @events.subscribe(events.WorkerStopped)

@@ -43,32 +43,47 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "-Q", "--queues", default="*", help="queues to serve, separated by commas, the first served first; "
-            "* and ? are wildcards (default: all)",
+            "-Q",
+            "--queues",
+            default="*",
+            help="queues to serve, separated by commas, the first served first; * and ? are wildcards (default: all)",
         )
         parser.add_argument(
             "-X", "--exclude-queues", default="", help="queues not to serve, separated by commas, with wildcards"
         )
         parser.add_argument(
-            "-c", "--concurrency", type=int, help="executors, so tasks at once "
-            "(default: DJQUEUE['CONCURRENCY'], or one per core)",
+            "-c",
+            "--concurrency",
+            type=int,
+            help="executors, so tasks at once (default: DJQUEUE['CONCURRENCY'], or one per core)",
         )
         parser.add_argument(
-            "-P", "--pool", choices=POOLS, default="processes", help="where tasks run: in executor processes, or "
+            "-P",
+            "--pool",
+            choices=POOLS,
+            default="processes",
+            help="where tasks run: in executor processes, or "
             "(solo) one at a time in the worker itself, for debugging; default: processes",
         )
         parser.add_argument(
-            "-n", "--name", default="worker-%i@%h", help="name; %%h host, %%n its first label, %%d its domain, "
-            "%%i process id (default: worker-%%i@%%h)",
+            "-n",
+            "--name",
+            default="worker-%i@%h",
+            help="name; %%h host, %%n its first label, %%d its domain, %%i process id (default: worker-%%i@%%h)",
         )
         parser.add_argument(
-            "-l", "--loglevel", default="INFO", type=str.upper,
+            "-l",
+            "--loglevel",
+            default="INFO",
+            type=str.upper,
             choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
             help="INFO writes a line per task, WARNING only what went wrong (default: INFO)",
         )
         parser.add_argument("--burst", action="store_true", help="stop when nothing is left to run")
         parser.add_argument(
-            "--drain-timeout", type=float, metavar="SECONDS",
+            "--drain-timeout",
+            type=float,
+            metavar="SECONDS",
             help="interrupt what still runs so long after the first signal (default: wait for ever)",
         )
 

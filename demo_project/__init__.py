@@ -1,0 +1,1 @@
+"""The demonstration project: djqueue doing real work, with no set-up."""

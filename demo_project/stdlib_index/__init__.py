@@ -1,0 +1,1 @@
+"""An index of Python source files, built by one task per file."""

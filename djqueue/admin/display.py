@@ -1,0 +1,128 @@
+"""How states, values, errors and times look in the admin: everything escaped, nothing inline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+from django.utils.formats import date_format, number_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timezone import is_aware, localtime
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from djqueue.states import Ending, State
+
+EMPTY = "-"
+SHOWN_CHARACTERS = 50_000
+"""A stored result may have megabytes; nobody reads them in a browser."""
+
+STATE_WORDS = {
+    State.WAITING: gettext_lazy("waiting"),
+    State.SCHEDULED: gettext_lazy("scheduled"),
+    State.READY: gettext_lazy("ready"),
+    State.RUNNING: gettext_lazy("running"),
+    State.SUCCEEDED: gettext_lazy("succeeded"),
+    State.FAILED: gettext_lazy("failed"),
+    State.CANCELLED: gettext_lazy("cancelled"),
+}
+STATE_SYMBOLS = {
+    State.WAITING: "…",
+    State.SCHEDULED: "◷",
+    State.READY: "•",
+    State.RUNNING: "▶",
+    State.SUCCEEDED: "✓",
+    State.FAILED: "✗",
+    State.CANCELLED: "⊘",
+}
+OUTCOME_WORDS = {Ending.FAILED: gettext_lazy("failed"), Ending.LOST: gettext_lazy("lost")}
+
+
+def state_label(code: int) -> SafeString:
+    """Return a state as symbol and word; never as a colour alone."""
+    state = State(code)
+    return labelled(state.name.lower(), STATE_SYMBOLS[state], str(STATE_WORDS[state]))
+
+
+def labelled(kind: str, symbol: str, word: str) -> SafeString:
+    return format_html(
+        '<span class="djqueue-state djqueue-{}"><span aria-hidden="true">{}</span> {}</span>',
+        kind,
+        symbol,
+        word,
+    )
+
+
+def pretty_json(value: Any) -> SafeString:
+    """Return a JSON value indented, cut where it is very long."""
+    return preformatted(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def preformatted(text: str) -> SafeString:
+    rest = len(text) - SHOWN_CHARACTERS
+    if rest > 0:
+        more = _("… %(count)s more characters") % {"count": number_format(rest, force_grouping=True)}
+        text = f"{text[:SHOWN_CHARACTERS]}\n{more}"
+    return format_html('<pre class="djqueue-text">{}</pre>', text)
+
+
+def error_details(error: dict[str, Any]) -> SafeString:
+    """Return a stored error as one line, and its traceback if there is one."""
+    traceback = error.get("traceback")
+    line = error_line(error)
+    if not traceback:
+        return format_html("<strong>{}</strong>", line)
+    return format_html("<strong>{}</strong>{}", line, preformatted(str(traceback)))
+
+
+def error_line(error: dict[str, Any]) -> str:
+    message = error.get("exc_message")
+    arguments = message if isinstance(message, list) else [message]
+    return f"{error.get('exc_type', _('unknown error'))}: {', '.join(str(a) for a in arguments)}".rstrip(": ")
+
+
+def facts(pairs: Iterable[tuple[Any, Any]]) -> SafeString:
+    """Return labels with their values, as a list of definitions."""
+    return format_html('<dl class="djqueue-facts">{}</dl>', format_html_join("", "<dt>{}</dt><dd>{}</dd>", pairs))
+
+
+def moment(time: datetime | None) -> str:
+    """Return a time to the second, in the current time zone; the usual admin format ends at the minute."""
+    if time is None:
+        return EMPTY
+    return date_format(localtime(time) if is_aware(time) else time, "Y-m-d H:i:s")
+
+
+def duration(length: timedelta | None) -> str:
+    """Return a length of time in at most two units, such as ``3 h 20 min``."""
+    if length is None:
+        return EMPTY
+    seconds = max(length.total_seconds(), 0.0)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds) // 60
+    if minutes < 60:
+        return f"{minutes} min {int(seconds) % 60} s"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes // 60 % 24} h"
+
+
+def between(start: datetime | None, end: datetime | None) -> str:
+    return EMPTY if start is None or end is None else duration(end - start)
+
+
+def task_link(task_id: object) -> SafeString:
+    return page_link("task", task_id, task_id)
+
+
+def page_link(model: str, key: object, text: object) -> SafeString:
+    url = reverse(f"admin:djqueue_{model}_change", args=[quote(str(key))])
+    return format_html('<a href="{}">{}</a>', url, text)

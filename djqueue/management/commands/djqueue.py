@@ -1,0 +1,40 @@
+"""``manage.py djqueue SUBCOMMAND``: look after the queue."""
+
+from __future__ import annotations
+
+import argparse
+from types import ModuleType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from djqueue.management.subcommands import doctor
+
+SUBCOMMANDS: dict[str, ModuleType] = {"doctor": doctor}
+
+
+class Command(BaseCommand):
+    help = "Look after the task queue. Each subcommand explains itself: manage.py djqueue SUBCOMMAND --help."
+    # The doctor reports what they find, and must be able to run where they fail.
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        subparsers = parser.add_subparsers(title="subcommands", dest="subcommand", metavar="SUBCOMMAND", required=True)
+        for name, module in SUBCOMMANDS.items():
+            subparser = subparsers.add_parser(name, help=module.HELP)
+            accept_common_options(subparser)
+            module.add_arguments(subparser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        SUBCOMMANDS[options["subcommand"]].run(self, options)
+
+
+def accept_common_options(parser: argparse.ArgumentParser) -> None:
+    """Let ``--no-color`` and its like also stand behind the subcommand, where one would type them."""
+    for flag in ("--no-color", "--force-color", "--traceback"):
+        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    for option in ("--settings", "--pythonpath"):
+        parser.add_argument(option, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "-v", "--verbosity", type=int, choices=range(4), default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
