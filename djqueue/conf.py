@@ -13,6 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
+from .routing import is_queue_name
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -65,7 +67,7 @@ def problems(given: object) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for name, value in given.items():
         if name not in _KINDS:
-            found.append((f"unknown setting DJQUEUE[{name!r}]", did_you_mean(str(name), _KINDS)))
+            found.append((f"unknown setting DJQUEUE[{name!r}]", did_you_mean(name, _KINDS)))
         elif not isinstance(value, _KINDS[name]) or (isinstance(value, bool) and bool not in _KINDS[name]):
             kinds = " or ".join(kind.__name__ for kind in _KINDS[name])
             found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {value!r}", ""))
@@ -91,14 +93,22 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         for state in settings.RETENTION
         if state not in RETENTION_STATES
     ]
+    found += [
+        (f"expected DJQUEUE['RETENTION'][{state!r}] to be seconds, a timedelta or None, got: {keep!r}", "")
+        for state, keep in settings.RETENTION.items()
+        if keep is not None and (type(keep) not in (int, float, timedelta) or seconds(keep) < 0)
+    ]
+    if not is_queue_name(settings.DEFAULT_QUEUE):
+        found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
     return found
 
 
-def did_you_mean(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+def did_you_mean(word: object, known: Mapping[str, object] | tuple[str, ...]) -> str:
     """Return a hint naming the nearest of ``known``, or all of them."""
-    near = difflib.get_close_matches(word.upper() if word.isupper() else word, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    near = near or difflib.get_close_matches(str(word).upper(), list(known), n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(sorted(known)) + "."
 
 

@@ -10,8 +10,9 @@ from asgiref.sync import sync_to_async
 
 from . import registry
 from .context import Request, current_request
-from .enqueue import check_priority, check_queue, enqueue, enqueue_many
+from .enqueue import enqueue, enqueue_many
 from .results import AsyncResult
+from .routing import check_priority, check_queue
 from .signature_check import ArgumentCheck
 
 # Celery's options that this release does not honour yet: refused by name, never ignored.
@@ -115,7 +116,10 @@ class TaskDefinition:
         args, kwargs = args or (), kwargs or {}
         if isinstance(args, str | bytes) or not isinstance(args, Iterable):
             raise TypeError(f"expected args of {self.name} to be a list or tuple, got: {args!r}")
+        if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
+            raise TypeError(f"expected kwargs of {self.name} to be a dict with names as keys, got: {kwargs!r}")
         args = args if isinstance(args, list | tuple) else tuple(args)
+        kwargs = dict(kwargs)
         if self.typing:
             self._check_arguments(args, kwargs)
         return enqueue(

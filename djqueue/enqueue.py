@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,13 +14,13 @@ from django.utils import timezone
 from .conf import settings
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
+from .routing import check_priority, check_queue
 from .serializers import encode_arguments
 from .store.insert import insert, insert_many
 from .store.wakeup import wake, wake_for_due
 from .uuid7 import as_task_id, new_task_id, new_task_ids
 
-QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@/-]{0,127}")
-LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+LONGEST_COUNTDOWN = 100 * 365.25 * 86400
 IGNORE_RESULT = '{"ignore_result":true}'
 
 
@@ -93,28 +92,12 @@ def enqueue_many(
     return [AsyncResult.enqueued(task_id, enqueued_in, ignored=ignore_result) for task_id in ids]
 
 
-def check_queue(queue: object) -> None:
-    """Raise ``ValueError`` unless ``queue`` can name a queue."""
-    if not isinstance(queue, str) or not QUEUE_NAME.fullmatch(queue):
-        raise ValueError(
-            "expected the name of a queue to be 1 to 128 letters, digits or one of _ . : @ / -, not starting with "
-            f"punctuation, got: {queue!r}"
-        )
-
-
-def check_priority(priority: object) -> None:
-    """Raise ``ValueError`` unless ``priority`` is a whole number in range."""
-    if type(priority) is not int or not LOWEST_PRIORITY <= priority <= HIGHEST_PRIORITY:
-        raise ValueError(
-            f"expected priority to be a whole number from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY} (higher first), "
-            f"got: {priority!r}"
-        )
-
-
 def check_countdown(countdown: object) -> float:
     """Return ``countdown`` as seconds. Raises ``ValueError`` if it is not a number."""
     if isinstance(countdown, bool) or not isinstance(countdown, int | float) or not math.isfinite(countdown):
         raise ValueError(f"expected countdown to be a number of seconds, got: {countdown!r}")
+    if abs(countdown) > LONGEST_COUNTDOWN:
+        raise ValueError(f"expected countdown to be at most a hundred years in seconds, got: {countdown!r}")
     return float(countdown)
 
 

@@ -27,7 +27,7 @@ _WRITERS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
     (datetime, "datetime", datetime.isoformat),
     (date, "date", date.isoformat),
     (time, "time", time.isoformat),
-    (timedelta, "timedelta", timedelta.total_seconds),
+    (timedelta, "timedelta", lambda value: value // timedelta(microseconds=1)),
     (Decimal, "decimal", str),
     (uuid.UUID, "uuid", str),
     (bytes, "bytes", lambda value: base64.b64encode(value).decode()),
@@ -38,13 +38,20 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
     "time": time.fromisoformat,
-    "timedelta": lambda seconds: timedelta(seconds=seconds),
+    "timedelta": lambda microseconds: timedelta(microseconds=microseconds),
     "decimal": Decimal,
     "uuid": uuid.UUID,
     "bytes": base64.b64decode,
 }
 # U+0000 as the encoder writes it, behind an even number of backslashes: jsonb cannot hold it.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+# A float such as 1e+16, or a string to be passed over: jsonb would give the float back as an integer.
+_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|(-?\d+(?:\.\d+)?e\+\d+)')
+
+
+def _without_exponent(match: re.Match[str]) -> str:
+    number = match[1]
+    return f"{Decimal(number):f}.0" if number else match[0]
 
 
 def _envelope(value: Any) -> Any:
@@ -75,6 +82,8 @@ def encode(value: Any) -> str:
             text.encode()
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise EncodeError(_reason(error)) from error
+    if "e+" in text:
+        text = _EXPONENT.sub(_without_exponent, text)
     if "\\u0000" in text and _NUL.search(text):
         raise EncodeError("PostgreSQL cannot store the character U+0000 in text")
     return text
@@ -103,11 +112,13 @@ def decode(text: str) -> Any:
 
 
 def _open_envelope(value: dict[str, Any]) -> Any:
-    if len(value) == 2 and "__type__" in value and "__value__" in value:
-        read = _READERS.get(value["__type__"])
-        if read is not None:
-            return read(value["__value__"])
-    return value
+    kind = value.get("__type__")
+    if len(value) != 2 or "__value__" not in value or not isinstance(kind, str) or kind not in _READERS:
+        return value
+    try:
+        return _READERS[kind](value["__value__"])
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise ValueError(f"expected the stored {kind} to be readable, got: {value['__value__']!r}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -126,7 +137,7 @@ def encode_error(error: BaseException, *, with_traceback: bool = True) -> str:
     return encode(
         {
             "exc_type": kind.__qualname__,
-            "exc_message": [_storable(argument) for argument in _arguments(error)],
+            "exc_message": _storable_arguments(error),
             "exc_module": kind.__module__,
             "traceback": format_traceback(error) if with_traceback else None,
         }
@@ -158,8 +169,16 @@ def format_traceback(error: BaseException) -> str:
     return _clean(_cut(text, TRACEBACK_MAX_CHARACTERS))
 
 
-def _arguments(error: BaseException) -> Sequence[Any]:
-    return error.args if isinstance(error.args, tuple) else ()
+def _storable_arguments(error: BaseException) -> list[Any]:
+    stored: list[Any] = []
+    size = 0
+    for place, argument in enumerate(error.args):
+        if size > MESSAGE_MAX_CHARACTERS * 4:
+            stored.append(f"[… {len(error.args) - place:,} arguments left out …]")
+            break
+        stored.append(_storable(argument))
+        size += len(encode(stored[-1]))
+    return stored
 
 
 def _storable(value: Any) -> Any:

@@ -24,10 +24,14 @@ UNION ALL SELECT task_id::text, CASE state WHEN 5 THEN 'succeeded' WHEN 6 THEN '
     FROM djqueue_taskresult
 """
 
+BLOCKED = """
+SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
+"""
+
 # Replaced by djqueue.doctor.check_invariants once that exists.
 MISPLACED = f"""
-SELECT coalesce(task.id::text, place.task_id) || ' stands in ' || count(place.task_id) || ' places, its task row '
-    || CASE WHEN task.id IS NULL THEN 'is missing' ELSE 'exists' END
+SELECT coalesce(task.id::text, place.task_id) || ' stands in ' || count(place.task_id) || ' places'
+    || CASE WHEN task.id IS NULL THEN ', its task row is missing' ELSE '' END
 FROM djqueue_task AS task FULL JOIN ({PLACES}) AS place (task_id, name) ON place.task_id = task.id::text
 GROUP BY task.id, place.task_id
 HAVING count(place.task_id) <> 1 OR task.id IS NULL
@@ -48,7 +52,7 @@ def conninfo() -> str:
 
 
 class Session:
-    """One connection in autocommit, as a worker has it: ``session(verb, ...)`` runs a verb of the store on it."""
+    """A connection in autocommit, as a worker has it: ``session(verb, ...)`` runs a verb of the store on it."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
@@ -62,7 +66,7 @@ class Session:
         return self.runner.run(self._sql(query, parameters))
 
     async def _sql(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        cursor = await self.connection.execute(query, parameters)
+        cursor = await self.connection.execute(query, parameters or None)
         return await cursor.fetchall() if cursor.description else []
 
     def value(self, query: str, *parameters: Any) -> Any:
@@ -127,3 +131,13 @@ def in_thread() -> Iterator[Callable[..., Any]]:
 
     with ThreadPoolExecutor() as threads:
         yield lambda function, *args: threads.submit(call, function, *args)
+
+
+async def until_blocked(observer: psycopg.AsyncConnection) -> None:
+    """Wait until another connection to this database waits for a lock."""
+    for _ in range(1000):
+        row = await (await observer.execute(BLOCKED)).fetchone()
+        if row and row[0]:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("nothing is waiting for a lock")

@@ -10,7 +10,7 @@ from demo_project.devdb import embedded_database
 
 env = environ.Env()
 
-SECRET_KEY = "tests"  # noqa: S105 - protects nothing
+SECRET_KEY = "tests"
 DEBUG = True
 USE_TZ = True
 TIME_ZONE = "Europe/Berlin"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
-from djqueue.enqueue import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from djqueue.routing import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 COUNTED = 10_000
 

@@ -39,6 +39,7 @@ class ReadyTask(models.Model):
         verbose_name_plural = _("ready tasks")
         default_permissions = ()
         db_table_comment = "Tasks in line; a claim deletes the row."
+        required_db_features = ("supports_comments",)
 
     def __str__(self) -> str:
         return f"{self.queue} {self.seq}"
@@ -60,6 +61,7 @@ class ScheduledTask(models.Model):
         verbose_name_plural = _("scheduled tasks")
         default_permissions = ()
         db_table_comment = "Tasks that are not due yet; promoted when they are."
+        required_db_features = ("supports_comments",)
         constraints = [
             models.CheckConstraint(
                 name="djqueue_scheduled_reason", condition=models.Q(reason__in=[r.value for r in ScheduleReason])
@@ -86,6 +88,7 @@ class RunningTask(models.Model):
         verbose_name_plural = _("running tasks")
         default_permissions = ()
         db_table_comment = "Leases: attempts that workers hold now."
+        required_db_features = ("supports_comments",)
         constraints = [
             models.CheckConstraint(name="djqueue_running_attempt", condition=models.Q(attempt__gte=1)),
         ]

@@ -22,6 +22,7 @@ class Queue(models.Model):
         verbose_name_plural = _("queues")
         default_permissions = ("view",)
         db_table_comment = "Queues that workers have met."
+        required_db_features = ("supports_comments",)
 
     def __str__(self) -> str:
         return self.name

@@ -38,6 +38,7 @@ class TaskResult(models.Model):
         verbose_name_plural = _("results")
         default_permissions = ("view", "delete")
         db_table_comment = "Finished tasks; pruned by age."
+        required_db_features = ("supports_comments",)
         indexes = [
             models.Index(fields=["finished_at"], name="djqueue_result_finished"),
             models.Index(
@@ -85,6 +86,7 @@ class TaskAttempt(models.Model):
         verbose_name_plural = _("attempts")
         default_permissions = ("view",)
         db_table_comment = "Attempts that did not succeed."
+        required_db_features = ("supports_comments",)
         constraints = [
             models.CheckConstraint(
                 name="djqueue_attempt_outcome",

@@ -85,6 +85,7 @@ class Task(models.Model):
         verbose_name_plural = _("tasks")
         default_permissions = ("view", "delete")
         db_table_comment = "One requested run each; written once, never updated."
+        required_db_features = ("supports_comments",)
         constraints = [
             models.CheckConstraint(
                 name="djqueue_task_priority", condition=models.Q(priority__gte=-100, priority__lte=100)

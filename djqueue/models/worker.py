@@ -32,6 +32,7 @@ class Worker(models.Model):
         verbose_name_plural = _("workers")
         default_permissions = ("view",)
         db_table_comment = "Live workers; one heartbeat row each."
+        required_db_features = ("supports_comments",)
 
     def __str__(self) -> str:
         return self.name

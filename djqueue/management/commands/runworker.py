@@ -42,50 +42,9 @@ class Command(BaseCommand):
         return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "-Q",
-            "--queues",
-            default="*",
-            help="queues to serve, separated by commas, the first served first; * and ? are wildcards (default: all)",
-        )
-        parser.add_argument(
-            "-X", "--exclude-queues", default="", help="queues not to serve, separated by commas, with wildcards"
-        )
-        parser.add_argument(
-            "-c",
-            "--concurrency",
-            type=int,
-            help="executors, so tasks at once (default: DJQUEUE['CONCURRENCY'], or one per core)",
-        )
-        parser.add_argument(
-            "-P",
-            "--pool",
-            choices=POOLS,
-            default="processes",
-            help="where tasks run: in executor processes, or "
-            "(solo) one at a time in the worker itself, for debugging; default: processes",
-        )
-        parser.add_argument(
-            "-n",
-            "--name",
-            default="worker-%i@%h",
-            help="name; %%h host, %%n its first label, %%d its domain, %%i process id (default: worker-%%i@%%h)",
-        )
-        parser.add_argument(
-            "-l",
-            "--loglevel",
-            default="INFO",
-            type=str.upper,
-            choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
-            help="INFO writes a line per task, WARNING only what went wrong (default: INFO)",
-        )
-        parser.add_argument("--burst", action="store_true", help="stop when nothing is left to run")
-        parser.add_argument(
-            "--drain-timeout",
-            type=float,
-            metavar="SECONDS",
-            help="interrupt what still runs so long after the first signal (default: wait for ever)",
-        )
+        _add_what_to_run(parser.add_argument_group("which tasks"))
+        _add_how_to_run(parser.add_argument_group("how they run"))
+        _add_how_to_stop(parser.add_argument_group("when it stops"))
 
     def handle(self, *args: Any, **options: Any) -> None:
         logs.configure(options["loglevel"])
@@ -128,3 +87,58 @@ class Command(BaseCommand):
             raise CommandError(
                 f"the database {alias!r} lacks djqueue's tables or functions; run `manage.py migrate` first"
             )
+
+
+def _add_what_to_run(group: Any) -> None:
+    group.add_argument(
+        "-Q",
+        "--queues",
+        default="*",
+        help="queues to serve, separated by commas, the first served first; * and ? are wildcards (default: all)",
+    )
+    group.add_argument(
+        "-X",
+        "--exclude-queues",
+        default="",
+        help="queues not to serve, separated by commas, with wildcards",
+    )
+
+
+def _add_how_to_run(group: Any) -> None:
+    group.add_argument(
+        "-c",
+        "--concurrency",
+        type=int,
+        help="executors, so tasks at once (default: DJQUEUE['CONCURRENCY'], or one per core)",
+    )
+    group.add_argument(
+        "-P",
+        "--pool",
+        choices=POOLS,
+        default="processes",
+        help="in executor processes, or (solo) one at a time in the worker itself, for debugging (default: processes)",
+    )
+    group.add_argument(
+        "-n",
+        "--name",
+        default="worker-%i@%h",
+        help="name; %%h host, %%n its first label, %%d its domain, %%i process id (default: worker-%%i@%%h)",
+    )
+    group.add_argument(
+        "-l",
+        "--loglevel",
+        default="INFO",
+        type=str.upper,
+        choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        help="INFO writes a line per task, WARNING only what went wrong (default: INFO)",
+    )
+
+
+def _add_how_to_stop(group: Any) -> None:
+    group.add_argument("--burst", action="store_true", help="stop when nothing is left to run")
+    group.add_argument(
+        "--drain-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="interrupt what still runs so long after the first OS signal (default: wait for ever)",
+    )

@@ -1,0 +1,1 @@
+"""An app whose command has the name of one of ours."""
