@@ -50,7 +50,9 @@ claimed AS MATERIALIZED (
         task.id, (picked.attempt + 1)::smallint AS attempt, task.name, task.args, task.kwargs, task.options,
         task.queue, task.priority, task.created_at, clock_timestamp() AS claimed_at
     FROM picked
-    JOIN djqueue_task AS task ON task.id = picked.task_id
+    CROSS JOIN LATERAL (
+        SELECT * FROM djqueue_task WHERE id = picked.task_id LIMIT 1
+    ) AS task
 ),
 leased AS (
     INSERT INTO djqueue_runningtask (task_id, attempt, worker_id, claimed_at)

@@ -4,6 +4,10 @@ On a table that was never analysed the planner chose bitmap scans and sorts that
 setting would leak through a pooler and a transaction's ``SET LOCAL`` costs statements of its own; a function's ``SET``
 clause does neither, and PL/pgSQL keeps the plan for the session without prepared statements.
 
+One trap is left that no setting pins: on a table that was analysed while it was empty, a join by primary key was planned
+as a walk through the whole index for each row, and that plan stays when the table grows. So the statements look rows up
+in a LATERAL subquery with LIMIT 1, which is planned by itself and always by its condition.
+
 A released function is never changed: a change gets a new version in its name and a migration, so that workers of two
 releases can share a database.
 """

@@ -22,11 +22,17 @@ WITH given AS MATERIALIZED (
     SELECT * FROM unnest($3, $4) AS given (task_id, attempt)
 ),
 held AS MATERIALIZED (
-    SELECT running.ctid AS place, running.task_id, running.attempt, running.claimed_at
+    SELECT running.place, running.claimed_at, given.task_id, given.attempt
     FROM given
-    JOIN djqueue_runningtask AS running ON running.task_id = given.task_id
-    WHERE running.attempt = given.attempt AND running.worker_id + 0 = $1
-    FOR UPDATE OF running
+    CROSS JOIN LATERAL (
+        SELECT lease.ctid AS place, lease.claimed_at
+        FROM djqueue_runningtask AS lease
+        WHERE lease.task_id = given.task_id
+            AND lease.attempt = given.attempt
+            AND lease.worker_id + 0 = $1
+        LIMIT 1
+        FOR UPDATE
+    ) AS running
 ),
 given_back AS (
     DELETE FROM djqueue_runningtask
@@ -49,7 +55,9 @@ back_in_line AS (
     INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
     SELECT task.queue, task.priority, task.id, judged.attempt
     FROM judged
-    JOIN djqueue_task AS task ON task.id = judged.task_id
+    CROSS JOIN LATERAL (
+        SELECT id, queue, priority FROM djqueue_task WHERE id = judged.task_id LIMIT 1
+    ) AS task
     WHERE NOT judged.failed
 ),
 given_up AS (

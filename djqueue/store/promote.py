@@ -31,7 +31,9 @@ in_line AS (
     INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
     SELECT task.queue, task.priority, task.id, due.attempt
     FROM due
-    JOIN djqueue_task AS task ON task.id = due.task_id
+    CROSS JOIN LATERAL (
+        SELECT id, queue, priority FROM djqueue_task WHERE id = due.task_id LIMIT 1
+    ) AS task
 )
 SELECT
     (SELECT count(*) FROM due),

@@ -37,11 +37,17 @@ WITH outcome AS MATERIALIZED (
         AS given (task_id, attempt, ending, started, finished, value)
 ),
 held AS MATERIALIZED (
-    SELECT running.ctid AS place, outcome.*
+    SELECT running.place, outcome.*
     FROM outcome
-    JOIN djqueue_runningtask AS running ON running.task_id = outcome.task_id
-    WHERE running.attempt = outcome.attempt AND running.worker_id + 0 = $1
-    FOR UPDATE OF running
+    CROSS JOIN LATERAL (
+        SELECT lease.ctid AS place
+        FROM djqueue_runningtask AS lease
+        WHERE lease.task_id = outcome.task_id
+            AND lease.attempt = outcome.attempt
+            AND lease.worker_id + 0 = $1
+        LIMIT 1
+        FOR UPDATE
+    ) AS running
 ),
 given_back AS (
     DELETE FROM djqueue_runningtask
