@@ -1,0 +1,1 @@
+"""What the benchmarks share: a private server, workers, and the instruments to look at them."""

@@ -1,0 +1,26 @@
+"""The tasks that are measured: as little user code as possible, so that what remains is the queue's cost."""
+
+import time
+
+from djqueue import shared_task
+
+
+@shared_task
+def noop() -> None:
+    """Do nothing; its result is stored."""
+
+
+@shared_task(ignore_result=True)
+def noop_ignored() -> None:
+    """Do nothing; its row is deleted when it has run."""
+
+
+@shared_task(queue="urgent", priority=10)
+def noop_urgent() -> None:
+    """Do nothing, before everything else."""
+
+
+@shared_task
+def stamp(called: float) -> float:
+    """Return the seconds since ``called``, a moment of this machine's monotonic clock."""
+    return time.monotonic() - called
