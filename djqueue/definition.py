@@ -91,9 +91,7 @@ class TaskDefinition:
         """Enqueue a call with these arguments. The task exists once the current transaction commits."""
         if self.typing:
             self._check_arguments(args, kwargs)
-        return enqueue(
-            self.name, args, kwargs, queue=self.queue, priority=self.priority, ignore_result=self.ignore_result
-        )
+        return enqueue(self.name, args, kwargs, queue=self.queue, priority=self.priority, ignored=self.ignore_result)
 
     def apply_async(
         self,
@@ -131,7 +129,8 @@ class TaskDefinition:
             queue=self.queue if queue is None else queue,
             priority=self.priority if priority is None else priority,
             task_id=task_id,
-            ignore_result=self.ignore_result if ignore_result is None else ignore_result,
+            ignored=self.ignore_result,
+            ignore_result=None if ignore_result is None else bool(ignore_result),
         )
 
     def delay_many(self, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> list[AsyncResult]:
@@ -144,7 +143,7 @@ class TaskDefinition:
             calls,
             queue=self.queue,
             priority=self.priority,
-            ignore_result=self.ignore_result,
+            ignored=self.ignore_result,
             check=self._check_arguments if self.typing else None,
         )
 

@@ -16,12 +16,12 @@ from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
 from .serializers import encode_arguments
-from .store.insert import insert, insert_many
+from .store.insert import insert, insert_chosen, insert_many, insert_scheduled, standing_cursor
 from .store.wakeup import wake, wake_for_due
 from .uuid7 import as_task_id, new_task_id, new_task_ids
 
 LONGEST_COUNTDOWN = 100 * 365.25 * 86400
-IGNORE_RESULT = '{"ignore_result":true}'
+IGNORE_RESULT = {True: '{"ignore_result":true}', False: '{"ignore_result":false}'}
 
 
 def enqueue(
@@ -34,9 +34,13 @@ def enqueue(
     countdown: float | None = None,
     eta: datetime | None = None,
     task_id: str | None = None,
-    ignore_result: bool = False,
+    ignored: bool = False,
+    ignore_result: bool | None = None,
 ) -> AsyncResult:
-    """Insert one task on the caller's connection and in its transaction."""
+    """Insert one task on the caller's connection and in its transaction.
+
+    ``ignored`` says that the definition ignores results; ``ignore_result`` is what this call says instead.
+    """
     args_text, kwargs_text = encode_arguments(name, args, kwargs)
     queue = settings.DEFAULT_QUEUE if queue is None else queue
     check_queue(queue)
@@ -48,15 +52,23 @@ def enqueue(
         priority,
         args_text,
         kwargs_text,
-        IGNORE_RESULT if ignore_result else None,
+        None if ignore_result is None else IGNORE_RESULT[ignore_result],
         None if eta is None or countdown is not None else aware(eta),
     )
     connection = connections[settings.DATABASE]
-    with connection.cursor() as cursor:
-        if not insert(cursor, task, None if countdown is None else check_countdown(countdown)):
-            raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
+    run_in = None if countdown is None else check_countdown(countdown)
+    cursor = standing_cursor(connection)
+    if task.run_at is not None or run_in is not None:
+        inserted = insert_scheduled(cursor, task, run_in)
+    elif task_id is not None:
+        inserted = insert_chosen(cursor, task)
+    else:
+        insert(cursor, task)
+        inserted = True
+    if not inserted:
+        raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
     enqueued_in = _announce(connection, queue, _due_in(task, countdown))
-    return AsyncResult.enqueued(task.id, enqueued_in, ignored=ignore_result)
+    return AsyncResult.enqueued(task.id, enqueued_in, ignored=ignored if ignore_result is None else ignore_result)
 
 
 def enqueue_many(
@@ -65,14 +77,13 @@ def enqueue_many(
     *,
     queue: str | None = None,
     priority: int = 0,
-    ignore_result: bool = False,
+    ignored: bool = False,
     check: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None,
 ) -> list[AsyncResult]:
     """Insert a task for each pair of args and kwargs, all in one transaction."""
     queue = settings.DEFAULT_QUEUE if queue is None else queue
     check_queue(queue)
     check_priority(priority)
-    options = IGNORE_RESULT if ignore_result else None
     ids: list[str] = []
 
     def rows() -> Iterator[NewTask]:
@@ -81,7 +92,7 @@ def enqueue_many(
             if check is not None:
                 check(args, kwargs)
             ids.append(task_id)
-            yield NewTask(task_id, name, queue, priority, *encode_arguments(name, args, kwargs), options)
+            yield NewTask(task_id, name, queue, priority, *encode_arguments(name, args, kwargs))
 
     connection = connections[settings.DATABASE]
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
@@ -89,7 +100,7 @@ def enqueue_many(
     if not ids:
         return []
     enqueued_in = _announce(connection, queue)
-    return [AsyncResult.enqueued(task_id, enqueued_in, ignored=ignore_result) for task_id in ids]
+    return [AsyncResult.enqueued(task_id, enqueued_in, ignored=ignored) for task_id in ids]
 
 
 def check_countdown(countdown: object) -> float:

@@ -5,6 +5,7 @@ from django.db import migrations
 from djqueue.migrations._postgresql import PostgreSQLMigration
 from djqueue.store.claim import CLAIM
 from djqueue.store.floor import LOWEST
+from djqueue.store.insert import INSERT_READY
 from djqueue.store.lanes import GAPS
 from djqueue.store.lose import LOSE
 from djqueue.store.promote import PROMOTE
@@ -38,6 +39,6 @@ class Migration(PostgreSQLMigration):
         *[storage(table) for table in NARROW],
         *[
             migrations.RunSQL(function.create, function.drop)
-            for function in (CLAIM, SETTLE, RELEASE, LOSE, PROMOTE, GAPS, LOWEST)
+            for function in (INSERT_READY, CLAIM, SETTLE, RELEASE, LOSE, PROMOTE, GAPS, LOWEST)
         ],
     ]

@@ -4,7 +4,7 @@ On a table that was never analysed the planner chose bitmap scans and sorts that
 setting would leak through a pooler and a transaction's ``SET LOCAL`` costs statements of its own; a function's ``SET``
 clause does neither, and PL/pgSQL keeps the plan for the session without prepared statements.
 
-One trap is left that no setting pins: on a table that was analysed while it was empty, a join by primary key was planned
+One trap is left that no setting pins: on a table analysed while it was empty, a join by primary key was planned
 as a walk through the whole index for each row, and that plan stays when the table grows. So the statements look rows up
 in a LATERAL subquery with LIMIT 1, which is planned by itself and always by its condition.
 
@@ -51,3 +51,22 @@ class Function(NamedTuple):
     @property
     def drop(self) -> str:
         return f"DROP FUNCTION {self.name}({', '.join(self.arguments)})"
+
+
+class Procedure(NamedTuple):
+    """Statements that are too simple to be planned wrongly, and that a CALL saves from being parsed each time."""
+
+    name: str
+    arguments: tuple[str, ...]
+    statements: str
+
+    @property
+    def create(self) -> str:
+        return (
+            f"CREATE PROCEDURE {self.name}({', '.join(self.arguments)})\nLANGUAGE plpgsql\n"
+            f"AS $procedure$\nBEGIN\n{self.statements}\nEND\n$procedure$"
+        )
+
+    @property
+    def drop(self) -> str:
+        return f"DROP PROCEDURE {self.name}({', '.join(self.arguments)})"

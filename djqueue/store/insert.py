@@ -6,19 +6,36 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from djqueue.records import NewTask
 from djqueue.states import ScheduleReason
 
+from .functions import Procedure
+
+STANDING_CURSOR = "_djqueue_cursor"
 COPY_FROM = 2000
 """From this many tasks on, COPY is faster than INSERT."""
 COPY_BLOCK = 5000
 """Tasks written between two looks at the caller's iterable; bounds the memory of an endless one."""
 
-# Why this shape. One statement, so one round trip and one commit. The place is inserted from what the task's insert
-# returned: an id that is taken already inserts neither, and leaves the caller's transaction intact.
-INSERT_READY = """
+# Why this shape. One statement, so one round trip and one commit. As a common table expression it was parsed and
+# planned for every call, because Django prepares nothing: 335 µs against 250 µs for the CALL, and 200 µs for a bare and
+# prepared INSERT of the task alone. A new connection pays 0.4 ms for its first CALL.
+INSERT_READY = Procedure(
+    name="djqueue_insert_v1",
+    arguments=("uuid", "text", "text", "smallint", "jsonb", "jsonb", "jsonb"),
+    statements="""
+INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options) VALUES ($1, $2, $3, $4, $5, $6, $7);
+INSERT INTO djqueue_readytask (queue, priority, task_id, attempt) VALUES ($3, $4, $1, 0);
+""",
+)
+CALL = "CALL djqueue_insert_v1(%s, %s, %s, %s::smallint, %s, %s, %s)"
+
+# For ids that the caller chose. The place is inserted from what the task's insert returned: an id that is taken
+# inserts neither, and leaves the caller's transaction intact.
+INSERT_CHOSEN = """
 WITH task AS (
     INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options)
     VALUES (%s, %s, %s, %s, %s, %s, %s)
@@ -61,15 +78,37 @@ COPY_TASKS = "COPY djqueue_task (id, name, queue, priority, args, kwargs, option
 COPY_READY = "COPY djqueue_readytask (queue, priority, task_id, attempt) FROM STDIN"
 
 
-def insert(cursor: CursorWrapper, task: NewTask, run_in: float | None = None) -> bool:
-    """Insert one task; False if its id is taken.
+def standing_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
+    """Return a cursor of a Django connection that stays open from call to call.
 
-    It is ready at once, or due at ``task.run_at``, or ``run_in`` seconds from now.
+    Opening one costs 45 of the 300 µs of a ``delay()``. While statements are logged (``DEBUG``, ``assertNumQueries``) a
+    new one is opened, because only that one logs.
     """
-    if task.run_at is None and run_in is None:
-        cursor.execute(INSERT_READY, task[:7])
-    else:
-        cursor.execute(INSERT_SCHEDULED, (*task, run_in))
+    if connection.queries_logged:
+        return connection.cursor()
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    cursor: CursorWrapper | None = getattr(connection, STANDING_CURSOR, None)
+    if cursor is None or cursor.cursor.connection is not connection.connection:
+        cursor = connection.cursor()
+        setattr(connection, STANDING_CURSOR, cursor)
+    return cursor
+
+
+def insert(cursor: CursorWrapper, task: NewTask) -> None:
+    """Insert a task under a new id; it is ready at once."""
+    cursor.execute(CALL, task[:7])
+
+
+def insert_chosen(cursor: CursorWrapper, task: NewTask) -> bool:
+    """Insert a task under an id that the caller chose; False if it is taken."""
+    cursor.execute(INSERT_CHOSEN, task[:7])
+    return bool(cursor.rowcount)
+
+
+def insert_scheduled(cursor: CursorWrapper, task: NewTask, run_in: float | None) -> bool:
+    """Insert a task that is due at ``task.run_at`` or ``run_in`` seconds from now; False if its id is taken."""
+    cursor.execute(INSERT_SCHEDULED, (*task, run_in))
     return bool(cursor.rowcount)
 
 

@@ -93,6 +93,8 @@ class Executor:
                 self._connection.sendall(frames.pack(frames.DONE, batch))
 
     def _receive(self) -> None:
+        # The kernel may give an OS signal to any thread, but only in the main one does it end a sleep.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             for kind, items in frames.receive(self._connection):
                 if kind == frames.RUN:

@@ -53,6 +53,7 @@ class ExecutorHandle(asyncio.Protocol):
         self.useful = True
         for kind, items in self._unpacker.feed(data):
             if kind == frames.DONE:
+                self.recalled = False
                 self._listener.ended(self, items)
             elif kind == frames.RETURNED:
                 self._listener.returned(self, items)

@@ -133,7 +133,8 @@ class Pool:
         for executor in self.executors.values():
             if not self._waiting:
                 break
-            if executor.connected and executor.load < FRAME:
+            # One whose tasks were recalled is slow: they would come back to it for ever.
+            if executor.connected and executor.load < FRAME and not executor.recalled:
                 self._fill(executor)
         if self._ticking is None and self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)

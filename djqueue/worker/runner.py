@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import select
 from time import monotonic
 from typing import Any
 
-from django.db import connections, reset_queries
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.pq import TransactionStatus
 
 from djqueue import registry
 from djqueue.conf import settings
@@ -31,9 +33,7 @@ def run(claim: Claim, hostname: str) -> Outcome:
     started = monotonic()
     try:
         definition = registry.get(claim.name)
-        args, kwargs = decode(claim.args), decode(claim.kwargs)
-        options = decode(claim.options) if claim.options else {}
-        _clean_connections()
+        args, kwargs, options = _decoded(claim)
         value = _call(definition, args, kwargs, _request(claim, args, kwargs, hostname))
         if options.get("ignore_result", definition.ignore_result):
             return Outcome.forgotten(claim.id, claim.attempt, started, monotonic())
@@ -45,6 +45,15 @@ def run(claim: Claim, hostname: str) -> Outcome:
         return Outcome.failed(claim.id, claim.attempt, encode_error(error), started, monotonic())
     finally:
         _clean_connections()
+
+
+def _decoded(claim: Claim) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    args, kwargs = decode(claim.args), decode(claim.kwargs)
+    options = decode(claim.options) if claim.options else {}
+    for what, value, kind in (("args", args, list), ("kwargs", kwargs, dict), ("options", options, dict)):
+        if type(value) is not kind:
+            raise TypeError(f"expected the stored {what} of task {claim.name} to be a {kind.__name__}, got: {value!r}")
+    return args, kwargs, options
 
 
 def _call(definition: TaskDefinition, args: list[Any], kwargs: dict[str, Any], request: Request) -> Any:
@@ -78,16 +87,17 @@ def _encode_value(name: str, value: Any) -> str:
         text = encode(value)
     except EncodeError as error:
         raise EncodeError(f"the result of task {name} cannot be stored: {error}") from error
-    if len(text) > settings.RESULT_MAX_BYTES:
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > settings.RESULT_MAX_BYTES:
         raise EncodeError(
             f"expected the result of task {name} to take at most {settings.RESULT_MAX_BYTES:,} bytes as JSON "
-            f"(DJQUEUE['RESULT_MAX_BYTES']), got: {len(text):,}"
+            f"(DJQUEUE['RESULT_MAX_BYTES']), got: {size:,}"
         )
     return text
 
 
 def _clean_connections() -> None:
-    """Leave no transaction, no broken connection and no query log from one task to the next.
+    """Leave no transaction, no broken connection and no query log to the next task.
 
     Unlike between requests of a site, ``CONN_MAX_AGE = 0`` does not close a connection that works: the executor does
     when it has been idle for a while. Connecting anew for each task would cost more than most tasks.
@@ -95,7 +105,7 @@ def _clean_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue
-        if connection.in_atomic_block or not connection.get_autocommit():
+        if connection.in_atomic_block or not connection.autocommit:
             # The task left a transaction open; closing rolls it back.
             connection.in_atomic_block = False
             connection.savepoint_ids = []
@@ -103,7 +113,8 @@ def _clean_connections() -> None:
             connection.close()
         elif connection.errors_occurred or _expired(connection):
             connection.close_if_unusable_or_obsolete()
-    reset_queries()
+        connection.health_check_done = False
+        connection.queries_log.clear()
 
 
 def _expired(connection: BaseDatabaseWrapper) -> bool:
