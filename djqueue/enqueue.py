@@ -16,7 +16,7 @@ from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
 from .serializers import encode_arguments
-from .store.insert import insert, insert_chosen, insert_many, insert_scheduled, standing_cursor
+from .store.insert import insert, insert_chosen, insert_many, standing_cursor
 from .store.wakeup import wake, wake_for_due
 from .uuid7 import as_task_id, new_task_id, new_task_ids
 
@@ -58,14 +58,9 @@ def enqueue(
     connection = connections[settings.DATABASE]
     run_in = None if countdown is None else check_countdown(countdown)
     cursor = standing_cursor(connection)
-    if task.run_at is not None or run_in is not None:
-        inserted = insert_scheduled(cursor, task, run_in)
-    elif task_id is not None:
-        inserted = insert_chosen(cursor, task)
-    else:
+    if task.run_at is None and run_in is None and task_id is None:
         insert(cursor, task)
-        inserted = True
-    if not inserted:
+    elif not insert_chosen(cursor, task, run_in):
         raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
     enqueued_in = _announce(connection, queue, _due_in(task, countdown))
     return AsyncResult.enqueued(task.id, enqueued_in, ignored=ignored if ignore_result is None else ignore_result)

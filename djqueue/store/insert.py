@@ -100,15 +100,15 @@ def insert(cursor: CursorWrapper, task: NewTask) -> None:
     cursor.execute(CALL, task[:7])
 
 
-def insert_chosen(cursor: CursorWrapper, task: NewTask) -> bool:
-    """Insert a task under an id that the caller chose; False if it is taken."""
-    cursor.execute(INSERT_CHOSEN, task[:7])
-    return bool(cursor.rowcount)
+def insert_chosen(cursor: CursorWrapper, task: NewTask, run_in: float | None) -> bool:
+    """Insert a task under an id that may be taken; False if it is.
 
-
-def insert_scheduled(cursor: CursorWrapper, task: NewTask, run_in: float | None) -> bool:
-    """Insert a task that is due at ``task.run_at`` or ``run_in`` seconds from now; False if its id is taken."""
-    cursor.execute(INSERT_SCHEDULED, (*task, run_in))
+    It is due at ``task.run_at``, or ``run_in`` seconds from now, or ready at once.
+    """
+    if task.run_at is None and run_in is None:
+        cursor.execute(INSERT_CHOSEN, task[:7])
+    else:
+        cursor.execute(INSERT_SCHEDULED, (*task, run_in))
     return bool(cursor.rowcount)
 
 

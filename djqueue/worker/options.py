@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -59,3 +60,10 @@ def concurrency(asked: int | None, pool: str) -> int:
     if not 1 <= number <= CONCURRENCY_MOST:
         raise ValueError(f"expected --concurrency to be 1 to {CONCURRENCY_MOST}, got: {number}")
     return number
+
+
+def drain_timeout(asked: float | None) -> float | None:
+    """Return the seconds as asked. Raises ``ValueError`` for a number that is no duration."""
+    if asked is not None and not 0 <= asked < math.inf:
+        raise ValueError(f"expected --drain-timeout to be a number of seconds, 0 or more, got: {asked:g}")
+    return asked

@@ -20,6 +20,8 @@ from djqueue.exceptions import EncodeError
 from djqueue.records import Claim, Outcome
 from djqueue.serializers import decode, encode, encode_error
 
+IDLE = TransactionStatus.IDLE
+
 
 class Interrupted(BaseException):
     """Raised inside a task by a worker that has to stop now; the task goes back in line."""
@@ -34,6 +36,7 @@ def run(claim: Claim, hostname: str) -> Outcome:
     try:
         definition = registry.get(claim.name)
         args, kwargs, options = _decoded(claim)
+        _drop_dead_connections()
         value = _call(definition, args, kwargs, _request(claim, args, kwargs, hostname))
         if options.get("ignore_result", definition.ignore_result):
             return Outcome.forgotten(claim.id, claim.attempt, started, monotonic())
@@ -96,6 +99,18 @@ def _encode_value(name: str, value: Any) -> str:
     return text
 
 
+def _drop_dead_connections() -> None:
+    """Close connections that the server ended while they were idle: the next task is not to find out."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is None or connection.vendor != "postgresql":
+            continue
+        poll = select.poll()
+        poll.register(connection.connection.fileno(), select.POLLIN)
+        # Nothing is said on an idle connection, unless its end.
+        if poll.poll(0) and not connection.is_usable():
+            connection.close()
+
+
 def _clean_connections() -> None:
     """Leave no transaction, no broken connection and no query log to the next task.
 
@@ -105,16 +120,23 @@ def _clean_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue
-        if connection.in_atomic_block or not connection.autocommit:
-            # The task left a transaction open; closing rolls it back.
+        if _in_transaction(connection):
+            # The task left it open; closing rolls it back.
             connection.in_atomic_block = False
             connection.savepoint_ids = []
             connection.needs_rollback = False
             connection.close()
         elif connection.errors_occurred or _expired(connection):
             connection.close_if_unusable_or_obsolete()
-        connection.health_check_done = False
+        connection.health_check_done = False  # type: ignore[attr-defined]
         connection.queries_log.clear()
+
+
+def _in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    if connection.in_atomic_block or not connection.autocommit:
+        return True
+    # A BEGIN of the task's own, which Django does not know of.
+    return connection.vendor == "postgresql" and connection.connection.pgconn.transaction_status != IDLE
 
 
 def _expired(connection: BaseDatabaseWrapper) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+import traceback
 from typing import Any
 
 from django.db import connections
@@ -39,7 +40,10 @@ def run_worker(options: WorkerOptions) -> ExitCode:
 
 def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     """Run tasks here in the main thread, where a debugger can stop, and the loop in another."""
-    registry.load_all()
+    try:
+        registry.load_all()
+    except Exception:
+        raise forkserver.ForkServerFailed(traceback.format_exc()) from None
     connections.close_all()
     spawner = SoloSpawner()
     worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))

@@ -12,7 +12,7 @@ from djqueue import conf
 from djqueue.observability import logs
 from djqueue.store.claim import CLAIM
 from djqueue.worker.forkserver import ForkServerFailed
-from djqueue.worker.options import POOLS, WorkerOptions, concurrency, worker_name
+from djqueue.worker.options import POOLS, WorkerOptions, concurrency, drain_timeout, worker_name
 from djqueue.worker.queues import QueueSelection
 from djqueue.worker.start import run_worker
 
@@ -55,7 +55,7 @@ class Command(BaseCommand):
                 pool=options["pool"],
                 concurrency=concurrency(options["concurrency"], options["pool"]),
                 burst=options["burst"],
-                drain_timeout=options["drain_timeout"],
+                drain_timeout=drain_timeout(options["drain_timeout"]),
             )
         except ValueError as error:
             raise CommandError(str(error)) from None
