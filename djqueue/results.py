@@ -16,6 +16,7 @@ from .records import StoredResult
 from .serializers import decode, decode_error
 from .states import State
 from .store import results as stored
+from .store.wakeup import send_held_back
 from .uuid7 import as_task_id
 
 FIRST_LOOK = 0.0005
@@ -89,6 +90,7 @@ class AsyncResult:
     def _wait(self, timeout: float | None, interval: float) -> StoredResult:
         began = time.monotonic()
         while (found := self._stored()) is None:
+            send_held_back(connections[settings.DATABASE])
             waited = time.monotonic() - began
             if timeout is not None and waited >= timeout:
                 raise TimeoutError(f"the result of task {self.id} did not come within {timeout:g} s")

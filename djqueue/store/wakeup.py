@@ -2,7 +2,7 @@
 
 NOTIFY takes a lock on the whole database until its transaction has committed (16 clients fell from 3,878 to 2,020
 commits a second), so it never runs in the user's transaction and at most once per queue in 20 ms. Whatever is enqueued
-in between is found by the polling of the worker that was woken.
+in between is found by the polling of the worker that was woken, or announced when its producer begins to wait for it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s
 logger = logging.getLogger("djqueue.wakeup")
 
 _last_sent: dict[tuple[str, str], float] = {}
+_held_back: dict[tuple[str, str], str] = {}
 
 
 def wake(connection: BaseDatabaseWrapper, queue: str) -> None:
@@ -39,12 +40,27 @@ def wake_for_due(connection: BaseDatabaseWrapper, due_in: float) -> None:
         _send(connection, DUE, f"{DUE}{max(0.0, due_in):.3f}")
 
 
+def send_held_back(connection: BaseDatabaseWrapper) -> None:
+    """Send the wake-ups that the interval held back, because this process now waits for a result.
+
+    A process that waits enqueues nothing meanwhile, so this bounds itself.
+    """
+    if not _held_back or connection.in_atomic_block:
+        return
+    for (alias, topic), payload in list(_held_back.items()):
+        if alias == connection.alias:
+            _last_sent.pop((alias, topic), None)
+            _send(connection, topic, payload)
+
+
 def _send(connection: BaseDatabaseWrapper, topic: str, payload: str) -> None:
     """Notify in a short transaction of its own, unless something of this topic went out just now."""
     now = time.monotonic()
     if now - _last_sent.get((connection.alias, topic), 0.0) < INTERVAL:
+        _held_back[connection.alias, topic] = payload
         return
     _last_sent[connection.alias, topic] = now
+    _held_back.pop((connection.alias, topic), None)
     try:
         # Straight on the driver: it is not one of the caller's statements, and no wrapper of theirs should see it.
         connection.connection.execute(NOTIFY, (CHANNEL, payload))
