@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -132,10 +133,10 @@ def insert_many(cursor: CursorWrapper, tasks: Iterable[NewTask]) -> int:
 def _copy(cursor: CursorWrapper, block: list[NewTask]) -> None:
     tasks, places = [], []
     for id, name, queue, priority, args, kwargs, options, _run_at in block:
-        name, queue = _escape(name), _escape(queue)
+        name, queue = _escape_name(name), _escape_name(queue)
         tasks.append(
-            f"{id}\t{name}\t{queue}\t{priority}\t{_escape(args)}\t{_escape(kwargs)}\t"
-            f"{NULL if options is None else _escape(options)}\n"
+            f"{id}\t{name}\t{queue}\t{priority}\t{_escape_json(args)}\t{_escape_json(kwargs)}\t"
+            f"{NULL if options is None else _escape_json(options)}\n"
         )
         places.append(f"{queue}\t{priority}\t{id}\t0\n")
     with cursor.copy(COPY_TASKS) as copy:
@@ -144,10 +145,11 @@ def _copy(cursor: CursorWrapper, block: list[NewTask]) -> None:
         copy.write("".join(places))
 
 
-def _escape(text: str) -> str:
-    """Escape for COPY's text format. JSON text has no raw tabs or newlines; names might."""
-    if "\\" in text:
-        text = text.replace("\\", "\\\\")
-    if not text.isprintable():
-        text = text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-    return text
+def _escape_json(text: str) -> str:
+    """Escape for COPY's text format. JSON text has no raw tabs or newlines."""
+    return text.replace("\\", "\\\\") if "\\" in text else text
+
+
+@lru_cache(maxsize=256)  # most blocks have one name and one queue
+def _escape_name(text: str) -> str:
+    return _escape_json(text).replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

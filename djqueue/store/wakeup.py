@@ -26,7 +26,7 @@ NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s
 logger = logging.getLogger("djqueue.wakeup")
 
 _last_sent: dict[tuple[str, str], float] = {}
-_held_back: dict[tuple[str, str], str] = {}
+_held_back: dict[tuple[str, str], tuple[str, float]] = {}
 
 
 def wake(connection: BaseDatabaseWrapper, queue: str) -> None:
@@ -45,10 +45,13 @@ def send_held_back(connection: BaseDatabaseWrapper) -> None:
 
     A process that waits enqueues nothing meanwhile, so this bounds itself.
     """
-    if not _held_back or connection.in_atomic_block:
+    if not _held_back or connection.in_atomic_block or not connection.get_autocommit():
         return
-    for (alias, topic), payload in list(_held_back.items()):
-        if alias == connection.alias:
+    for (alias, topic), (payload, since) in list(_held_back.items()):
+        if alias != connection.alias:
+            continue
+        del _held_back[alias, topic]
+        if time.monotonic() - since < SOON:
             _last_sent.pop((alias, topic), None)
             _send(connection, topic, payload)
 
@@ -57,7 +60,7 @@ def _send(connection: BaseDatabaseWrapper, topic: str, payload: str) -> None:
     """Notify in a short transaction of its own, unless something of this topic went out just now."""
     now = time.monotonic()
     if now - _last_sent.get((connection.alias, topic), 0.0) < INTERVAL:
-        _held_back[connection.alias, topic] = payload
+        _held_back[connection.alias, topic] = payload, now
         return
     _last_sent[connection.alias, topic] = now
     _held_back.pop((connection.alias, topic), None)

@@ -11,10 +11,17 @@ from django.db import connections
 
 from djqueue import events
 
+FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts to connect."""
 
-CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
+# A server that is read-only is a standby, or one on its way to become the primary.
+CONNECTION_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    OSError,
+)
 
 
 def parameters(alias: str, purpose: str) -> dict[str, Any]:
@@ -34,14 +41,17 @@ class Link:
         self.purpose = purpose
         self._alias = alias
         self._connection: psycopg.AsyncConnection | None = None
+        self._connected_at = 0.0
         self._lost_at: float | None = None
+        self._pause = FIRST_PAUSE
 
     async def connection(self) -> psycopg.AsyncConnection:
         """Return an open connection, waiting for the database for as long as it takes."""
-        pause = 0.1
+        pause = FIRST_PAUSE
         while self._connection is None or self._connection.closed:
             try:
                 self._connection = await psycopg.AsyncConnection.connect(**parameters(self._alias, self.purpose))
+                self._connected_at = monotonic()
             except CONNECTION_ERRORS as error:
                 self._lose(error)
                 await asyncio.sleep(pause)
@@ -55,6 +65,12 @@ class Link:
         """Note that the connection failed; the next call of ``connection`` makes a new one."""
         self._lose(error)
         await self.close()
+        if monotonic() - self._connected_at > LONGEST_PAUSE:
+            self._pause = FIRST_PAUSE
+            return
+        # It connects and then fails at once, as with a standby or a full disk: not in a tight loop.
+        await asyncio.sleep(self._pause)
+        self._pause = min(LONGEST_PAUSE, self._pause * 2)
 
     def _lose(self, error: BaseException) -> None:
         if self._lost_at is None:
