@@ -17,7 +17,7 @@ from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
 from .serializers import encode_arguments
 from .store.insert import insert, insert_chosen, insert_many, standing_cursor
-from .store.wakeup import wake, wake_for_due
+from .store.wakeup import wake
 from .uuid7 import as_task_id, new_task_id, new_task_ids
 
 LONGEST_COUNTDOWN = 100 * 365.25 * 86400
@@ -117,23 +117,17 @@ def aware(eta: object) -> datetime:
 def _announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
     """Wake workers once the caller's transaction has committed, which is now if there is none; return it."""
 
-    def tell() -> None:
-        if due_in is None:
-            wake(connection, queue)
-        else:
-            wake_for_due(connection, due_in)
-
     if connection.in_atomic_block:
         enqueued_in = EnqueuedIn()
 
         def committed() -> None:
             enqueued_in.committed = True
-            tell()
+            wake(connection, queue, due_in)
 
         transaction.on_commit(committed, using=connection.alias, robust=True)
         return enqueued_in
-    if connection.get_autocommit():
-        tell()
+    if connection.autocommit:
+        wake(connection, queue, due_in)
     # else: the caller commits by hand, at a moment we cannot know; workers find the task by polling.
     return None
 

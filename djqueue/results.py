@@ -170,6 +170,10 @@ class AsyncResult:
         with connections[settings.DATABASE].cursor() as cursor:
             stored.forget(cursor, [self.id])
 
+    def __getstate__(self) -> object:
+        # What is kept or sent elsewhere cannot learn that the transaction it was made in has committed.
+        return None, {"id": self.id, "_ignored": self._ignored, "_transaction": None}
+
     def __str__(self) -> str:
         return self.id
 

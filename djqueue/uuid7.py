@@ -15,8 +15,13 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def new_task_id() -> str:
-    """Return a new id as text."""
-    return next(new_task_ids(1))
+    """Return a new id as text, made as ``new_task_ids`` says."""
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    random = int.from_bytes(os.urandom(8))
+    return (
+        f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{nanoseconds * 4096 // 1_000_000:03x}-"
+        f"{random >> 48 & 0x3FFF | 0x8000:04x}-{random & 0xFFFF_FFFF_FFFF:012x}"
+    )
 
 
 def new_task_ids(at_once: int = AT_ONCE) -> Iterator[str]:
@@ -25,9 +30,12 @@ def new_task_ids(at_once: int = AT_ONCE) -> Iterator[str]:
     48 bits of milliseconds, 12 bits of the fraction of the millisecond (RFC 9562 section 6.2, method 3) and 62 random
     bits. The ids of one look at the clock are a step of the fraction apart, as if they had been made 244 ns apart.
     """
+    following = 0
     while True:
         milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
-        first = milliseconds << 12 | nanoseconds * 4096 // 1_000_000
+        # The clock may have been set back, or the last ids may have run ahead of it.
+        first = max(following, milliseconds << 12 | nanoseconds * 4096 // 1_000_000)
+        following = first + at_once
         random = os.urandom(8 * at_once).hex()
         for number in range(at_once):
             moment = f"{first + number:015x}"

@@ -11,10 +11,13 @@ import psycopg
 import pytest
 from django.db import connection as django_connection
 
+from djqueue.doctor import check_invariants
 from djqueue.records import Lane
 from djqueue.store.workers import WorkerRow, register
 
 DEFAULT = Lane("default", 0)
+LONGEST_VERB = 60.0
+"""Seconds after which a verb that finds no end fails its test."""
 
 PLACES = """
 SELECT task_id::text, 'ready' FROM djqueue_readytask
@@ -28,27 +31,13 @@ BLOCKED = """
 SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
 """
 
-# Replaced by djqueue.doctor.check_invariants once that exists.
-MISPLACED = f"""
-SELECT coalesce(task.id::text, place.task_id) || ' stands in ' || count(place.task_id) || ' places'
-    || CASE WHEN task.id IS NULL THEN ', its task row is missing' ELSE '' END
-FROM djqueue_task AS task FULL JOIN ({PLACES}) AS place (task_id, name) ON place.task_id = task.id::text
-GROUP BY task.id, place.task_id
-HAVING count(place.task_id) <> 1 OR task.id IS NULL
-"""
-
-
-def check_invariants() -> list[str]:
-    with django_connection.cursor() as cursor:
-        cursor.execute(MISPLACED)
-        return [row[0] for row in cursor.fetchall()]
-
 
 def conninfo() -> str:
-    """How to reach the test database."""
+    """How to reach the test database. A lock that does not come is an error, not a test that hangs."""
     known = ("host", "port", "user", "password", "dbname", "sslmode")
     given = django_connection.get_connection_params()
-    return psycopg.conninfo.make_conninfo(**{name: given[name] for name in known if given.get(name)})
+    found = {name: given[name] for name in known if given.get(name)}
+    return psycopg.conninfo.make_conninfo(**found, options="-c lock_timeout=20s")
 
 
 class Session:
@@ -59,7 +48,7 @@ class Session:
         self.connection = runner.run(psycopg.AsyncConnection.connect(conninfo(), autocommit=True))
 
     def __call__(self, verb: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
-        return self.runner.run(verb(self.connection, *args, **kwargs))
+        return self.runner.run(asyncio.wait_for(verb(self.connection, *args, **kwargs), LONGEST_VERB))
 
     def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows, if it has any."""
@@ -133,11 +122,11 @@ def in_thread() -> Iterator[Callable[..., Any]]:
         yield lambda function, *args: threads.submit(call, function, *args)
 
 
-async def until_blocked(observer: psycopg.AsyncConnection) -> None:
-    """Wait until another connection to this database waits for a lock."""
+async def until_blocked(observer: psycopg.AsyncConnection, number: int = 1) -> None:
+    """Wait until so many other connections to this database wait for a lock."""
     for _ in range(1000):
         row = await (await observer.execute(BLOCKED)).fetchone()
-        if row and row[0]:
+        if row and row[0] >= number:
             return
         await asyncio.sleep(0.005)
-    raise AssertionError("nothing is waiting for a lock")
+    raise AssertionError(f"expected {number} connections to wait for a lock, got: {row}")

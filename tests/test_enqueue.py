@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,16 +16,17 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connection, transaction
+from django.db import OperationalError, ProgrammingError, close_old_connections, connection, transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from djqueue import TaskDefinition, shared_task
-from djqueue.exceptions import EncodeError
+from djqueue import AsyncResult, TaskDefinition, shared_task
+from djqueue.exceptions import EncodeError, TimeoutError
 from djqueue.models import ReadyTask, ScheduledTask, Task
 from djqueue.states import ScheduleReason
 from djqueue.store import insert as insert_module
+from djqueue.store import wakeup
 from djqueue.store.claim import claim
 from djqueue.store.wakeup import CHANNEL, DUE, INTERVAL
 
@@ -122,6 +124,64 @@ class TestTransactions:
         assert session.places() == {task_id: "ready"}
 
 
+class TestConnections:
+    """``delay`` keeps a cursor open from call to call; nobody must notice."""
+
+    def test_a_connection_that_was_closed_is_opened_again(self, transactional_db):
+        noop.delay()
+        connection.close()
+        noop.delay()
+        assert Task.objects.count() == 2
+
+    def test_a_connection_that_the_server_ended_fails_once_as_for_any_statement(self, session):
+        noop.delay()
+        session.sql("SELECT pg_terminate_backend(%s)", connection.connection.info.backend_pid)
+        with pytest.raises(OperationalError):
+            noop.delay()
+        close_old_connections()
+        noop.delay()
+        assert Task.objects.count() == 2
+
+    def test_after_an_error_of_the_caller_the_next_call_works(self, transactional_db):
+        noop.delay()
+        with rolled_back(), pytest.raises(ProgrammingError), connection.cursor() as cursor:
+            cursor.execute("SELECT lemon")
+        noop.delay()
+        assert Task.objects.count() == 2
+
+    def test_a_transaction_that_is_broken_takes_no_task(self, transactional_db):
+        noop.delay()
+        with transaction.atomic():
+            transaction.set_rollback(True)
+            with pytest.raises(transaction.TransactionManagementError):
+                noop.delay()
+        assert Task.objects.count() == 1
+
+    def test_each_thread_enqueues_on_its_own_connection(self, transactional_db, in_thread):
+        noop.delay()
+        with rolled_back():
+            noop.delay()
+            in_thread(noop.delay).result()
+        assert Task.objects.count() == 2
+
+    def test_a_wrapper_of_the_caller_sees_the_statement(self, db):
+        seen: list[str] = []
+
+        def look(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+            seen.append(sql)
+            return execute(sql, *rest)
+
+        noop.delay()
+        with connection.execute_wrapper(look):
+            noop.delay()
+        assert len(seen) == 1
+
+
+def test_enqueueing_is_blocked_where_a_test_has_no_database():
+    with pytest.raises(RuntimeError, match="Database access not allowed"):
+        noop.delay()
+
+
 class TestWakeUps:
     """Each test has a queue of its own, because a process sends at most one wake-up per queue in 20 ms."""
 
@@ -165,6 +225,33 @@ class TestWakeUps:
         noop.apply_async(queue="woken-after-all")
         assert woken() == "woken-after-all"
 
+    @pytest.fixture
+    def held_back(self, monkeypatch) -> AsyncResult:
+        """The result of a task of which no worker was told, because one was told just now."""
+        monkeypatch.setattr(wakeup, "INTERVAL", 3600)
+        monkeypatch.setattr(wakeup, "_held_back", {})
+        noop.apply_async(queue="held-back")
+        return noop.apply_async(queue="held-back")
+
+    def test_waiting_for_a_result_sends_the_wake_up_that_was_held_back(self, woken, held_back):
+        assert woken() == "held-back"
+        with pytest.raises(TimeoutError):
+            held_back.get(timeout=0.01)
+        assert woken() == "held-back"
+
+    def test_waiting_for_a_result_leaves_a_transaction_that_is_managed_by_hand_alone(self, session, held_back):
+        """What a wake-up sets for its own transaction must not weaken the caller's."""
+        transaction.set_autocommit(False)
+        try:
+            with pytest.raises(TimeoutError):
+                held_back.get(timeout=0.01)
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW synchronous_commit")
+                assert cursor.fetchone() == ("on",)
+        finally:
+            transaction.rollback()
+            transaction.set_autocommit(True)
+
     def test_a_task_that_is_due_soon_tells_workers_when(self, woken):
         noop.apply_async(queue="due-soon", countdown=0.5)
         assert woken() == f"{DUE}0.500"
@@ -192,6 +279,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "args that are a number": (lambda: echo.apply_async(5), TypeError, "list or tuple, got: 5"),
     "kwargs that are a list": (lambda: add.apply_async((1,), ["y"]), TypeError, "mapping|to be a dict"),
     "kwargs that are a list, unchecked": (lambda: unchecked.apply_async((1,), [2]), TypeError, r"kwargs .* got: \[2\]"),
+    "kwargs with a key that is no name": (lambda: noop.apply_async(kwargs={1: 2}), TypeError, "names as keys"),
     "an empty queue name": (lambda: noop.apply_async(queue=""), ValueError, "name of a queue .* got: ''"),
     "a queue name with a space": (lambda: noop.apply_async(queue="a b"), ValueError, "got: 'a b'"),
     "a queue name with a newline": (lambda: noop.apply_async(queue="a\n"), ValueError, r"got: 'a\\n'"),
@@ -334,7 +422,16 @@ class TestWhatIsStored:
     def test_ids_that_are_made_sort_in_the_order_of_the_calls(self, db):
         ids = [noop.delay().id for _ in range(50)]
         assert ids == sorted(ids)
-        assert {uuid.UUID(task_id).version for task_id in ids} == {7}
+
+    def test_ids_are_uuids_of_version_7_that_carry_the_time(self, db):
+        before = time.time_ns() // 1_000_000
+        ids = [uuid.UUID(result.id) for result in [noop.delay(), *noop.delay_many([((), {})] * 3000)]]
+        after = time.time_ns() // 1_000_000
+        assert len(set(ids)) == 3001
+        assert {(task_id.version, task_id.variant) for task_id in ids} == {(7, uuid.RFC_4122)}
+        stamps = [task_id.int >> 80 for task_id in ids]
+        assert stamps == sorted(stamps)
+        assert before <= stamps[0] <= stamps[-1] <= after
 
     def test_the_result_is_ignored_if_the_definition_or_the_call_says_so(self, db):
         ignored = [

@@ -16,6 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from djqueue.store.claim import CLAIM
 from djqueue.store.floor import LOWEST
 from djqueue.store.functions import PINS, Function
+from djqueue.store.insert import INSERT_READY
 from djqueue.store.lanes import GAPS
 from djqueue.store.lose import LOSE
 from djqueue.store.promote import PROMOTE
@@ -169,9 +170,20 @@ class TestInstalledFunctions:
         assert arguments == ", ".join(function.arguments)
         assert returns == f"TABLE({function.returns})"
 
+    def test_the_installed_procedure_is_the_one_in_the_code(self, cursor):
+        cursor.execute(
+            "SELECT prosrc, prokind, pg_get_function_identity_arguments(oid) FROM pg_proc WHERE proname = %s",
+            [INSERT_READY.name],
+        )
+        ((source, kind, arguments),) = cursor.fetchall()
+        assert source == f"\nBEGIN\n{INSERT_READY.statements}\nEND\n"
+        assert kind == "p"
+        assert arguments.replace("IN ", "") == ", ".join(INSERT_READY.arguments)
+
     def test_every_function_of_the_app_is_covered_here(self, cursor):
         cursor.execute("SELECT proname FROM pg_proc WHERE proname LIKE 'djqueue%%'")
-        assert {name for (name,) in cursor.fetchall()} == {function.name for function in INDEXES}
+        covered = {function.name for function in INDEXES} | {INSERT_READY.name}
+        assert {name for (name,) in cursor.fetchall()} == covered
 
     def test_no_hot_table_has_an_index_or_constraint_beyond_what_is_named_here(self, cursor):
         """A spare index is what a planner without statistics would choose, and what each task would pay for."""

@@ -163,6 +163,20 @@ class TestGet:
         with pytest.raises(RuntimeError, match="Call get\\(\\) after the commit"):
             noop.delay().get(timeout=30)
 
+    def test_once_that_transaction_has_committed_it_waits_in_another_one_too(self, end):
+        with transaction.atomic():
+            result = echo.delay(1)
+        end(value=5)
+        with transaction.atomic():
+            assert result.get(timeout=5) == 5
+
+    def test_a_result_that_was_pickled_before_the_commit_can_be_waited_for_after_it(self, end):
+        with transaction.atomic():
+            pickled = pickle.dumps(echo.delay(1))
+        end(value=5)
+        with transaction.atomic():
+            assert pickle.loads(pickled).get(timeout=5) == 5
+
     def test_it_waits_for_a_task_that_ends_later(self, session, worker, in_thread):
         result = echo.delay(1)
         waiting = in_thread(result.get, 30)

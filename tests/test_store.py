@@ -292,6 +292,35 @@ class TestSettle:
         assert session(release, worker, []) == set()
         assert session(lose, worker, "w", [], 3) == {}
 
+    @pytest.mark.parametrize("other_verb", ["settle", "release", "lose"])
+    def test_a_batch_locks_in_one_order_whatever_order_it_is_given_in(self, connect, runner, other_verb):
+        """Two batches wait in the middle of the same tasks; if they came from both ends, neither could go on."""
+        one, other, holder, observer = (connect() for _ in range(4))
+        worker = one.new_worker()
+        enqueue(3)
+        claims = claim_all(one, worker)
+        upwards, downwards = claims, claims[::-1]
+        verbs = {
+            "settle": lambda: settle(other.connection, worker, "w", [succeeded(c) for c in downwards]),
+            "release": lambda: release(other.connection, worker, [released(c) for c in downwards]),
+            "lose": lambda: lose(other.connection, worker, "w", [lost(c) for c in downwards], 3),
+        }
+
+        async def race() -> list[Any]:
+            await holder.connection.execute("BEGIN")
+            await holder.connection.execute(
+                "SELECT FROM djqueue_runningtask WHERE task_id = %s FOR UPDATE", (claims[1].id,)
+            )
+            batches = [asyncio.create_task(settle(one.connection, worker, "w", [failed(c) for c in upwards]))]
+            await until_blocked(observer.connection)
+            batches.append(asyncio.create_task(verbs[other_verb]()))
+            await until_blocked(observer.connection, 2)
+            await holder.connection.execute("COMMIT")
+            return await asyncio.gather(*batches)
+
+        settled, too_late = runner.run(race())
+        assert (settled, len(too_late)) == (set(ids(claims)), 0)
+
     def test_batches_that_share_tasks_in_any_order_do_not_deadlock(self, connect, runner):
         """Settling, releasing and losing the same 200 tasks at once: each task ends up with exactly one of them."""
         sessions = [connect() for _ in range(6)]

@@ -29,14 +29,14 @@ _last_sent: dict[tuple[str, str], float] = {}
 _held_back: dict[tuple[str, str], tuple[str, float]] = {}
 
 
-def wake(connection: BaseDatabaseWrapper, queue: str) -> None:
-    """Tell workers that ``queue`` has tasks. Call it outside a transaction, after the commit."""
-    _send(connection, queue, queue)
+def wake(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> None:
+    """Tell workers that ``queue`` has tasks, or when a scheduled task is due if they would not look by then.
 
-
-def wake_for_due(connection: BaseDatabaseWrapper, due_in: float) -> None:
-    """Tell workers that a scheduled task is due in so many seconds, unless they look until then anyway."""
-    if due_in <= SOON:
+    Call it outside a transaction, after the commit.
+    """
+    if due_in is None:
+        _send(connection, queue, queue)
+    elif due_in <= SOON:
         _send(connection, DUE, f"{DUE}{max(0.0, due_in):.3f}")
 
 
@@ -50,7 +50,7 @@ def send_held_back(connection: BaseDatabaseWrapper) -> None:
     for (alias, topic), (payload, since) in list(_held_back.items()):
         if alias != connection.alias:
             continue
-        del _held_back[alias, topic]
+        _held_back.pop((alias, topic), None)
         if time.monotonic() - since < SOON:
             _last_sent.pop((alias, topic), None)
             _send(connection, topic, payload)
@@ -58,12 +58,13 @@ def send_held_back(connection: BaseDatabaseWrapper) -> None:
 
 def _send(connection: BaseDatabaseWrapper, topic: str, payload: str) -> None:
     """Notify in a short transaction of its own, unless something of this topic went out just now."""
+    key = connection.alias, topic
     now = time.monotonic()
-    if now - _last_sent.get((connection.alias, topic), 0.0) < INTERVAL:
-        _held_back[connection.alias, topic] = payload, now
+    if now - _last_sent.get(key, 0.0) < INTERVAL:
+        _held_back[key] = payload, now
         return
-    _last_sent[connection.alias, topic] = now
-    _held_back.pop((connection.alias, topic), None)
+    _last_sent[key] = now
+    _held_back.pop(key, None)
     try:
         # Straight on the driver: it is not one of the caller's statements, and no wrapper of theirs should see it.
         connection.connection.execute(NOTIFY, (CHANNEL, payload))
