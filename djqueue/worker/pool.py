@@ -277,9 +277,10 @@ class Pool:
             await asyncio.sleep(TICK)
         if self.executors.get(executor.slot) is executor:
             del self.executors[executor.slot]
+        unused = not executor.useful and self._page[executor.slot] == IDLE
         self._settle_lost(executor)
-        if not executor.useful:
-            # It died before it said anything; if all do, starting them in a tight loop helps nobody.
+        if unused:
+            # It died by itself before it was given anything; starting the next in a tight loop helps nobody.
             await asyncio.sleep(RESPAWN_PAUSE)
         if not self.stopping:
             await self._spawn(executor.slot)

@@ -32,6 +32,7 @@ from .upkeep import Upkeep
 
 GRACE = 5.0
 """Seconds that interrupted tasks have to clean up before their executor is killed."""
+INTERRUPT_EVERY = 0.5
 LEASE_MARGIN = 0.1
 """Share of the lease before whose end the executors are killed if it was not renewed."""
 
@@ -171,8 +172,15 @@ class Worker:
             return
         events.emit(events.WorkerStopping(self.options.name, "soft stop", self._pool.running))
         self._exit_code = ExitCode.INTERRUPTED
-        self._pool.interrupt()
-        self._spawn_background(self._after(GRACE, self._release_by_force))
+        self._spawn_background(self._interrupt_for_a_while())
+
+    async def _interrupt_for_a_while(self) -> None:
+        # More than once, because an OS signal that comes just before a task falls asleep does not wake it. A task
+        # that was interrupted already is left to clean up.
+        for _ in range(int(GRACE / INTERRUPT_EVERY)):
+            self._pool.interrupt()
+            await asyncio.sleep(INTERRUPT_EVERY)
+        self._release_by_force()
 
     def _release_by_force(self) -> None:
         """Kill what did not heed the interruption; that is no fault of the tasks."""

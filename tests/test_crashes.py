@@ -1,0 +1,493 @@
+"""Whatever dies, and however: no task is lost, none runs twice at the same time, and what is left is in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from django.db import connection, connections, transaction
+from django.test import override_settings
+from django.utils import timezone
+
+from djqueue.doctor import check_invariants
+from djqueue.models import ReadyTask, RunningTask, TaskAttempt, TaskResult, Worker
+from djqueue.records import Lane
+from djqueue.results import AsyncResult
+from djqueue.states import Ending, State
+from djqueue.store.claim import claim
+
+from .conftest import conninfo
+from .private_server import ALIAS, PrivateServer, private_database
+from .site.models import Mark
+from .site.tasks import exits, kills_its_process, sleeps
+from .site.worker_tasks import marks_steadily, notes, segfaults
+from .worker_process import (
+    Notes,
+    Workers,
+    all_finished,
+    eventually,
+    is_alive,
+    running_workers,
+    stored,
+)
+
+MANY = 2000
+PAUSE = 0.002
+"""Seconds that each of many tasks takes, so that something can happen in their middle."""
+
+
+@pytest.fixture
+def workers(transactional_db: None) -> Iterator[Workers]:
+    with running_workers() as workers:
+        yield workers
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Notes:
+    return Notes(tmp_path / "notes")
+
+
+def enqueue_many(file: Notes, number: int = MANY, seconds: float = PAUSE) -> list[AsyncResult]:
+    return notes.delay_many(((file.path, place, seconds), {}) for place in range(number))
+
+
+def assert_none_lost(file: Notes, results: list[AsyncResult], using: str = "default") -> None:
+    """Every task has run and succeeded, and the doctor finds nothing."""
+    eventually(all_finished(results, using), timeout=60, what="all results")
+    assert TaskResult.objects.using(using).exclude(state=State.SUCCEEDED).count() == 0
+    assert set(file.texts()) == {str(place) for place in range(len(results))}
+    assert check_invariants(using) == []
+
+
+def runs_beyond_the_first(file: Notes) -> int:
+    return sum(number - 1 for number in Counter(file.texts()).values())
+
+
+# An executor dies
+
+
+def test_a_task_whose_executor_is_killed_runs_again_and_its_executor_is_replaced(workers: Workers, file: Notes) -> None:
+    worker = workers.run("-c", "1")
+    (executor,) = worker.executors()
+    result = notes.delay(file.path, "patient", 1.0)
+    file.await_lines(1)
+
+    executor.kill()
+
+    assert stored(result).attempt == 2
+    assert result.get() == 2
+    assert file.lines()[0][2] == str(executor.pid)
+    assert [attempt for _, attempt, _ in file.lines()] == ["1", "2"]
+    (attempt,) = TaskAttempt.objects.filter(task_id=result.id)
+    assert attempt.outcome == Ending.LOST
+    assert attempt.error["exc_type"] == "WorkerLostError"
+    (replacement,) = worker.executors()
+    assert replacement.pid != executor.pid
+    worker.wait_for_log(f"executor {executor.pid} was killed by OS signal 9 (SIGKILL) while it ran")
+
+
+@pytest.mark.parametrize(
+    ("task", "ending"),
+    [(kills_its_process, "SIGKILL"), (segfaults, "SIGSEGV"), (exits, "exited with code 3")],
+    ids=["killed", "segfault", "exit"],
+)
+def test_a_task_that_always_takes_its_executor_with_it_fails_after_the_crash_limit(
+    workers: Workers, task: object, ending: str
+) -> None:
+    worker = workers.run("-c", "1", CRASH_LIMIT=3)
+
+    result = task.delay()
+
+    row = stored(result)
+    assert (row.state, row.attempt) == (State.FAILED, 3)
+    assert row.error["exc_type"] == "WorkerLostError"
+    assert ending in row.error["exc_message"][0]
+    assert result.state == "FAILURE"
+    attempts = TaskAttempt.objects.filter(task_id=result.id).order_by("attempt")
+    assert [(a.attempt, a.outcome) for a in attempts] == [(n, Ending.LOST) for n in (1, 2, 3)]
+    assert sleeps.delay(0).get(timeout=30) == 0, worker.log
+
+
+def test_the_crash_limit_is_a_setting(workers: Workers) -> None:
+    workers.run("-c", "1", CRASH_LIMIT=1)
+
+    assert stored(kills_its_process.delay()).attempt == 1
+
+
+def test_tasks_that_wait_in_a_killed_executor_run_unharmed_and_their_attempt_is_not_counted(
+    workers: Workers, file: Notes
+) -> None:
+    worker = workers.run("-c", "1")
+    # Short runs teach the worker to send many of these at once; the first of the next ones will be slow.
+    taught = enqueue_many(file, 200, 0)
+    eventually(all_finished(taught))
+    calls = [((file.path, "slow", 1.5), {}), *(((file.path, "behind"), {}) for _ in range(50))]
+    slow, *behind = notes.delay_many(calls)
+    eventually(lambda: "slow" in file.texts())
+
+    for executor in worker.executors():
+        executor.kill()
+
+    eventually(all_finished([slow, *behind]))
+    assert stored(slow).attempt == 2
+    attempts = TaskResult.objects.filter(task_id__in=[r.id for r in behind]).values_list("attempt", flat=True)
+    assert set(attempts) == {1}
+    assert Counter(file.texts())["behind"] == 50
+
+
+def test_an_executor_that_dies_with_nothing_to_do_is_replaced(workers: Workers) -> None:
+    worker = workers.run("-c", "2")
+    first = worker.executors()
+
+    first[0].kill()
+
+    eventually(lambda: first[0] not in worker.executors() and len(worker.executors()) == 2)
+    assert first[1] in worker.executors()
+    assert sleeps.delay(0).get(timeout=30) == 0
+    assert not TaskAttempt.objects.exists()
+
+
+def test_no_task_is_lost_when_executors_are_killed_in_the_middle_of_many(workers: Workers, file: Notes) -> None:
+    worker = workers.run("-c", "2")
+    results = enqueue_many(file)
+
+    for reached in (300, 600, 900):
+        file.await_lines(reached)
+        executor = eventually(worker.executors)[0]
+        executor.kill()
+
+    assert_none_lost(file, results)
+    assert TaskAttempt.objects.filter(outcome=Ending.LOST).count() <= 3
+    # What was running, and what had ended in the milliseconds that outcomes may gather in an executor.
+    assert runs_beyond_the_first(file) <= 3 * 20
+    eventually(lambda: len(worker.executors()) == 2)
+
+
+# A worker dies
+
+
+def test_no_task_is_lost_when_a_worker_is_killed_in_the_middle_of_many_and_no_process_is_left(
+    workers: Workers, file: Notes
+) -> None:
+    doomed = workers.run("-c", "2", LEASE=2)
+    processes = [doomed.fork_server(), *doomed.executors()]
+    results = enqueue_many(file)
+    file.await_lines(300)
+
+    doomed.send(signal.SIGKILL)
+
+    doomed.wait()
+    eventually(lambda: not any(map(is_alive, processes)), what="the end of the fork server and the executors")
+    assert not all_finished(results)()
+    heir = workers.run("-c", "2", LEASE=2)
+    assert_none_lost(file, results)
+    heir.wait_for_log("is gone")
+    # At most what was running or ended unsettled, never what only waited its turn in an executor.
+    assert runs_beyond_the_first(file) <= 500
+    eventually(lambda: Worker.objects.count() == 1)
+
+
+def test_no_task_is_lost_when_the_fork_server_is_killed_in_the_middle_of_many(workers: Workers, file: Notes) -> None:
+    doomed = workers.run("-c", "2")
+    executors = doomed.executors()
+    results = enqueue_many(file)
+    file.await_lines(300)
+
+    doomed.fork_server().kill()
+
+    assert doomed.wait() == 2
+    eventually(lambda: not any(map(is_alive, executors)), what="the end of the executors")
+    assert not RunningTask.objects.exists() or not Worker.objects.exists()
+    workers.run("-c", "2")
+    assert_none_lost(file, results)
+
+
+def test_an_executor_ends_in_the_middle_of_its_task_when_nobody_is_left_to_hear_of_it(
+    workers: Workers, file: Notes
+) -> None:
+    worker = workers.run("-c", "1")
+    fork_server, (executor,) = worker.fork_server(), worker.executors()
+    notes.delay(file.path, "long", 60)
+    file.await_lines(1)
+
+    fork_server.kill()
+    worker.send(signal.SIGKILL)
+
+    eventually(lambda: not is_alive(executor), what="the end of the executor")
+
+
+def test_every_task_runs_once_when_two_workers_race(workers: Workers, file: Notes) -> None:
+    results = enqueue_many(file, 5000, 0)
+    first, second = workers.start("-c", "2", "-n", "first"), workers.start("-c", "2", "-n", "second")
+    first.ready()
+    second.ready()
+
+    assert_none_lost(file, results)
+    assert runs_beyond_the_first(file) == 0
+    assert not TaskAttempt.objects.exists()
+
+
+def test_two_workers_share_the_work(workers: Workers, file: Notes) -> None:
+    workers.run("-c", "1", "-n", "first")
+    workers.run("-c", "1", "-n", "second")
+
+    results = enqueue_many(file, 400, 0.005)
+
+    assert_none_lost(file, results)
+    assert runs_beyond_the_first(file) == 0
+    names = TaskResult.objects.values_list("worker", flat=True).distinct()
+    assert {name.partition("@")[0] for name in names} == {"first", "second"}
+
+
+def test_a_worker_stopped_past_its_lease_settles_nothing_and_its_executors_die_before_the_lease_ends(
+    workers: Workers, file: Notes
+) -> None:
+    stopped = workers.run("-c", "2", "-n", "stopped", LEASE=3)
+    executors = stopped.executors()
+    # One ends while its worker is stopped, so that an outcome lies in the worker's socket; the other goes on.
+    ends, goes_on = notes.delay(file.path, "ends", 0.5), marks_steadily.delay(4)
+    file.await_lines(1)
+    eventually(Mark.objects.exists)
+
+    stopped.send(signal.SIGSTOP)
+
+    (held,) = Worker.objects.all()
+    heir = workers.run("-c", "2", "-n", "heir", LEASE=3)
+    eventually(lambda: not any(map(is_alive, executors)), what="the watchdog")
+    last = Mark.objects.filter(name="1").latest("at").at
+    for result in (ends, goes_on):
+        row = stored(result)
+        assert (row.state, row.attempt, row.worker.partition("@")[0]) == (State.SUCCEEDED, 2, "heir")
+    assert last < held.lease_until
+    assert last < Mark.objects.filter(name="2").earliest("at").at
+    before = list(TaskResult.objects.order_by("task_id").values())
+
+    stopped.send(signal.SIGCONT)
+
+    # Both the one that ran and the one whose outcome it had not read are void.
+    stopped.wait_for_log("lost its lease and aborts 2 tasks")
+    assert list(TaskResult.objects.order_by("task_id").values()) == before
+    heir.send(signal.SIGTERM)
+    assert heir.wait() == 0
+    # It works on, under a new id.
+    result = notes.delay(file.path, "afterwards")
+    assert stored(result).worker.partition("@")[0] == "stopped"
+    assert not Worker.objects.filter(id=held.id).exists()
+
+
+def test_an_outcome_whose_lease_is_gone_is_dropped_and_logged(workers: Workers, file: Notes) -> None:
+    worker = workers.run("-c", "1")
+    late, prompt = notes.delay(file.path, "late", 1.0), notes.delay(file.path, "prompt")
+    file.await_lines(1)
+    with transaction.atomic():
+        RunningTask.objects.get(task_id=late.id).delete()
+        TaskResult.objects.create(
+            task_id=late.id, state=State.SUCCEEDED, attempt=2, worker="another", value=2, finished_at=timezone.now()
+        )
+
+    stored(prompt)
+
+    worker.wait_for_log(f"dropped (first: {late.id})")
+    assert (stored(late).worker, late.get()) == ("another", 2)
+    assert f"{late.id}] succeeded" not in worker.log
+
+
+def test_a_worker_stopped_for_less_than_its_lease_loses_nothing(workers: Workers, file: Notes) -> None:
+    worker = workers.run("-c", "1", LEASE=20)
+    result = notes.delay(file.path, "ends", 0.3)
+    file.await_lines(1)
+    worker.send(signal.SIGSTOP)
+    (executor,) = worker.executors()
+    eventually(lambda: executor.status() == psutil.STATUS_SLEEPING)
+
+    worker.send(signal.SIGCONT)
+
+    assert stored(result).attempt == 1
+    assert worker.executors() == [executor]
+
+
+# The database goes away
+
+
+def worker_backends(database_alias: str = "default") -> list[int]:
+    with connections[database_alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'djqueue %'"
+        )
+        return [pid for (pid,) in cursor.fetchall()]
+
+
+def terminate(pids: list[int]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (pids,))
+
+
+def test_no_task_is_lost_when_the_workers_connections_are_terminated_in_the_middle_of_many(
+    workers: Workers, file: Notes
+) -> None:
+    worker = workers.run("-c", "2")
+    results = enqueue_many(file)
+
+    for reached in (200, 600, 1000):
+        file.await_lines(reached)
+        backends = eventually(lambda: len(found := worker_backends()) == 2 and found)
+        terminate(backends)
+
+    assert_none_lost(file, results)
+    assert runs_beyond_the_first(file) == 0
+    assert "the database is back" in worker.log
+    assert not TaskAttempt.objects.exists()
+
+
+def test_a_worker_waits_while_the_database_is_read_only_as_a_standby_is(workers: Workers, file: Notes) -> None:
+    worker = workers.run("-c", "1", LEASE=30)
+    result = notes.delay(file.path, "during", 0.3)
+    file.await_lines(1)
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        terminate(worker_backends())
+        worker.wait_for_log("in a read-only transaction")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    terminate(worker_backends())
+
+    assert stored(result).attempt == 1
+    assert file.texts() == ["during"]
+    assert worker.log.count("read-only") < 20
+
+
+def test_claims_whose_answer_was_lost_with_the_connection_are_given_back(workers: Workers, file: Notes) -> None:
+    worker = workers.run("-c", "1")
+    (row,) = Worker.objects.all()
+    worker.send(signal.SIGSTOP)
+    results = enqueue_many(file, 20, 0)
+
+    async def claim_and_lose_the_answer() -> int:
+        async with await psycopg.AsyncConnection.connect(conninfo(), autocommit=True) as session:
+            return len(await claim(session, row.id, [Lane("default", 0)], 20))
+
+    assert asyncio.run(claim_and_lose_the_answer()) == 20
+    assert not ReadyTask.objects.exists()
+    terminate(worker_backends())
+    worker.send(signal.SIGCONT)
+
+    assert_none_lost(file, results)
+    assert set(TaskResult.objects.values_list("attempt", flat=True)) == {1}
+    assert runs_beyond_the_first(file) == 0
+
+
+@pytest.fixture(scope="module")
+def own_server(django_db_setup: None, django_db_blocker: object) -> Iterator[PrivateServer]:
+    with django_db_blocker.unblock(), private_database() as server:
+        yield server
+
+
+@pytest.fixture
+def server(own_server: PrivateServer, django_db_blocker: object, settings: object) -> Iterator[PrivateServer]:
+    with django_db_blocker.unblock(), override_settings(DJQUEUE={**settings.DJQUEUE, "DATABASE": ALIAS}):
+        yield own_server
+        connections[ALIAS].close()
+        with connections[ALIAS].cursor() as cursor:
+            cursor.execute(
+                "TRUNCATE djqueue_task, djqueue_readytask, djqueue_scheduledtask, djqueue_runningtask,"
+                " djqueue_taskresult, djqueue_taskattempt, djqueue_worker"
+            )
+
+
+@pytest.fixture
+def own_workers(server: PrivateServer) -> Iterator[Workers]:
+    with running_workers(server.database, ALIAS) as workers:
+        yield workers
+
+
+@pytest.mark.parametrize("crash", [signal.SIGKILL, signal.SIGQUIT], ids=["kill -9", "immediate stop"])
+def test_no_task_is_lost_when_postgresql_crashes_in_the_middle_of_many(
+    own_workers: Workers, server: PrivateServer, file: Notes, crash: signal.Signals
+) -> None:
+    worker = own_workers.run("-c", "2")
+    executors = worker.executors()
+    results = enqueue_many(file)
+    file.await_lines(300)
+
+    server.stop(crash)
+    worker.wait_for_log("the database does not answer")
+    connections[ALIAS].close()
+    server.start()
+
+    assert_none_lost(file, results, ALIAS)
+    assert "the database is back" in worker.log
+    assert worker.executors() == executors
+    assert not TaskAttempt.objects.using(ALIAS).exists()
+
+
+def test_a_busy_worker_resumes_after_a_restart_of_postgresql_and_settles_what_it_finished_meanwhile(
+    own_workers: Workers, server: PrivateServer, file: Notes
+) -> None:
+    worker = own_workers.run("-c", "2", LEASE=30)
+    during = notes.delay(file.path, "during", 0.5)
+    file.await_lines(1)
+
+    server.stop(signal.SIGINT)
+    worker.wait_for_log("the database does not answer")
+    connections[ALIAS].close()
+    server.start()
+
+    assert stored(during, ALIAS).attempt == 1
+    assert file.texts() == ["during"]
+
+
+def test_an_idle_worker_resumes_after_a_restart_of_postgresql(
+    own_workers: Workers, server: PrivateServer, file: Notes
+) -> None:
+    worker = own_workers.run("-c", "1")
+
+    server.stop(signal.SIGINT)
+    worker.wait_for_log("the database does not answer")
+    connections[ALIAS].close()
+    server.start()
+
+    assert stored(notes.delay(file.path, "afterwards"), ALIAS).attempt == 1
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_a_worker_drains_while_the_database_is_away(own_workers: Workers, server: PrivateServer, file: Notes) -> None:
+    worker = own_workers.run("-c", "1", LEASE=30)
+    result = notes.delay(file.path, "during", 0.2)
+    file.await_lines(1)
+    server.stop(signal.SIGINT)
+    worker.wait_for_log("the database does not answer")
+
+    worker.send(signal.SIGTERM)
+    worker.wait_for_log("drain")
+    connections[ALIAS].close()
+    server.start()
+
+    assert worker.wait() == 0
+    assert stored(result, ALIAS).attempt == 1
+
+
+def test_executors_die_before_their_lease_ends_when_the_database_stays_away(
+    own_workers: Workers, server: PrivateServer, file: Notes
+) -> None:
+    worker = own_workers.run("-c", "1", LEASE=2)
+    (executor,) = worker.executors()
+    result = notes.delay(file.path, "during", 4)
+    file.await_lines(1)
+
+    server.stop(signal.SIGINT)
+    eventually(lambda: not is_alive(executor), what="the watchdog")
+    connections[ALIAS].close()
+    server.start()
+
+    assert stored(result, ALIAS).attempt == 2
+    assert len(file.lines()) == 2

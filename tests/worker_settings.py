@@ -1,0 +1,15 @@
+"""Settings of the workers that tests start: the test's own database, and what the test wants different."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from tests.settings import *  # noqa: F403
+from tests.settings import DJQUEUE as SHORT_LEASES
+
+_given: dict[str, Any] = json.loads(os.environ["WORKER_SETTINGS"])
+
+DATABASES = {"default": _given["database"]}
+DJQUEUE: dict[str, Any] = {**SHORT_LEASES, "IMPORTS": ["tests.site.worker_tasks"], **_given["djqueue"]}
