@@ -12,8 +12,7 @@ from djqueue.models import ReadyTask, RunningTask, TaskAttempt, TaskResult, Work
 from djqueue.results import AsyncResult
 from djqueue.states import State
 
-from .site.tasks import sleeps_async
-from .site.worker_tasks import cleans_up, does_not_listen, notes
+from .site.worker_tasks import begins_and_sleeps, cleans_up, does_not_listen, notes
 from .worker_process import (
     Notes,
     WorkerProcess,
@@ -43,12 +42,14 @@ def file(tmp_path: Path) -> Notes:
     return Notes(tmp_path / "notes")
 
 
-def busy_with_a_queue_behind(worker: WorkerProcess, file: Notes, seconds: float) -> tuple[AsyncResult, list[str]]:
+def busy_with_a_queue_behind(
+    worker: WorkerProcess, file: Notes, seconds: float = 0.0, until: str = ""
+) -> tuple[AsyncResult, list[str]]:
     """Make the worker's only executor run one slow task while others wait in it; return the slow one and those."""
     # Short runs teach the worker to send many of these at once.
     taught = notes.delay_many(((file.path, "short"), {}) for _ in range(200))
     eventually(all_finished(taught))
-    calls = [((file.path, "slow", seconds), {}), *(((file.path, "behind"), {}) for _ in range(20))]
+    calls = [((file.path, "slow", seconds, until), {}), *(((file.path, "behind"), {}) for _ in range(20))]
     slow, *behind = notes.delay_many(calls)
     eventually(lambda: "slow" in file.texts())
     return slow, [result.id for result in behind]
@@ -76,7 +77,8 @@ def test_the_first_signal_lets_finish_what_runs_and_releases_what_waits(
 
 def test_a_draining_worker_gives_back_at_once_what_waits_and_claims_nothing(workers: Workers, file: Notes) -> None:
     draining = workers.run("-c", "1", "-n", "draining")
-    slow, behind = busy_with_a_queue_behind(draining, file, 3)
+    go_on = Path(file.path).with_suffix(".go-on")
+    slow, behind = busy_with_a_queue_behind(draining, file, until=str(go_on))
 
     draining.send(signal.SIGTERM)
     draining.wait_for_log("drain")
@@ -87,7 +89,8 @@ def test_a_draining_worker_gives_back_at_once_what_waits_and_claims_nothing(work
         row = stored(AsyncResult(task_id))
         assert (row.worker.partition("@")[0], row.attempt) == ("other", 1)
     assert is_running(slow)
-    assert Worker.objects.filter(draining=True).count() == 1
+    eventually(lambda: Worker.objects.filter(draining=True).count() == 1)
+    go_on.touch()
     assert stored(slow).worker.partition("@")[0] == "draining"
     assert draining.wait() == 0
 
@@ -108,10 +111,10 @@ def test_the_second_signal_interrupts_what_runs_and_puts_it_back_in_line(workers
     assert "soft stop, 2 running" in worker.log
 
 
-def test_the_second_signal_interrupts_a_coroutine(workers: Workers) -> None:
+def test_the_second_signal_interrupts_a_coroutine(workers: Workers, file: Notes) -> None:
     worker = workers.run("-c", "1")
-    result = sleeps_async.delay(FOREVER)
-    eventually(lambda: is_running(result))
+    result = begins_and_sleeps.delay(file.path, FOREVER)
+    file.await_lines(1)
 
     interrupt(worker)
 

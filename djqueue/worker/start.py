@@ -73,7 +73,8 @@ async def _run(worker: Worker) -> ExitCode:
 
 def _install_signals(worker: Worker) -> None:
     def stop(signum: int, frame: Any) -> None:
-        if worker.asyncio_loop is not None:
+        # Before the loop began there is nothing to drain, and after it has ended nothing is left to stop.
+        if worker.asyncio_loop is not None and not worker.asyncio_loop.is_closed():
             worker.asyncio_loop.call_soon_threadsafe(worker.stop)
 
     for number in (signal.SIGTERM, signal.SIGINT):

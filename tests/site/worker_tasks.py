@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import logging
 import os
@@ -26,13 +27,21 @@ def note(path: str, *words: object) -> None:
 
 
 @shared_task(bind=True)
-def notes(self: Any, path: str, text: object, seconds: float = 0.0) -> int:
-    """Says that it has begun, takes its time, and returns the number of its attempt."""
+def notes(self: Any, path: str, text: object, seconds: float = 0.0, until: str = "") -> int:
+    """Says that it has begun, takes its time or waits for a file, and returns the number of its attempt."""
     attempt = self.request.retries + 1
     note(path, text, attempt, os.getpid())
     if seconds:
         time.sleep(seconds)
+    while until and not os.path.exists(until):
+        time.sleep(0.01)
     return attempt
+
+
+@shared_task
+async def begins_and_sleeps(path: str, seconds: float) -> None:
+    note(path, "begun", os.getpid())
+    await asyncio.sleep(seconds)
 
 
 @shared_task
