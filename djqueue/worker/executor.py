@@ -104,9 +104,10 @@ class Executor:
                     self._give_back()
                 elif kind == frames.STOP:
                     self._inbox.put(None)
-        finally:
-            # Without a worker, or without this thread, nobody can settle what runs here; it will run elsewhere.
-            _exit(0 if self._inbox.empty() and self._page[self._slot] == IDLE else 1)
+        except OSError:
+            pass  # the worker is gone, as on an orderly end of the stream
+        # Without a worker nobody can settle what runs here, and its lease will let it run elsewhere.
+        _exit(0 if self._inbox.empty() and self._page[self._slot] == IDLE else 1)
 
     def _give_back(self) -> None:
         unstarted: list[str] = []

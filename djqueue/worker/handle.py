@@ -110,10 +110,6 @@ class ExecutorHandle(asyncio.Protocol):
         self.recalled = True
         self._write(frames.pack(frames.RECALL))
 
-    def hang_up(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
     def stop(self) -> None:
         self._write(frames.pack(frames.STOP))
 

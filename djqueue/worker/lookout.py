@@ -97,11 +97,7 @@ class Lookout:
         self._next_floor = now + FLOOR_EVERY
 
     def restart(self) -> None:
-        """Forget what a new connection must find out again.
-
-        Floors too: a server that was restored or failed over may draw sequence numbers below them.
-        """
-        self._lanes.clear()
+        """Forget what a new connection must find out again."""
         self._cut = None
         self._next_survey = 0.0
         self.wake()

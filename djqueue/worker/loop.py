@@ -37,12 +37,7 @@ SETTLE_BYTES = 4 * 1024 * 1024
 """Size of the values in a batch above which it is cut."""
 RECOUNT = 60.0
 """Seconds between two comparisons of the leases in the database with what is held here."""
-REFUSALS = (
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.errors.ProgramLimitExceeded,
-    psycopg.errors.StatementTooComplex,
-)
+REFUSALS = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 """What PostgreSQL says of a value that it cannot hold."""
 FINISHING = (Ending.SUCCEEDED, Ending.FAILED, Ending.CANCELLED, Ending.FORGOTTEN)
 

@@ -35,8 +35,6 @@ RECALL_AFTER = 0.02
 """Seconds without news from an executor after which its unstarted tasks are given to others."""
 TICK = 0.01
 RESPAWN_PAUSE = 0.5
-HANG_UP_AFTER = 0.1
-"""Seconds between the end of an executor's process and the end of its connection."""
 
 
 class Spawner(Protocol):
@@ -260,9 +258,6 @@ class Pool:
         for executor in self.executors.values():
             if executor.pid == pid:
                 executor.status = status
-                # A process that the task forked may keep the socket open; what the executor still said has arrived
-                # by then.
-                asyncio.get_running_loop().call_later(HANG_UP_AFTER, executor.hang_up)
 
     def closed(self, executor: ExecutorHandle) -> None:
         """The connection to an executor ended: it died, or it was told to stop."""
