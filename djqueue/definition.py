@@ -19,6 +19,14 @@ from .signature_check import ArgumentCheck
 NOT_YET = frozenset(
     [
         "acks_late",
+        "after_return",
+        "before_start",
+        "concurrency_key",
+        "on_failure",
+        "on_retry",
+        "on_success",
+        "transactional",
+        "unique_key",
         "autoretry_for",
         "base",
         "default_retry_delay",
@@ -70,6 +78,8 @@ class TaskDefinition:
         self.name = f"{function.__module__}.{self.__name__}"
         if refused := sorted(NOT_YET & options.keys()):
             raise TypeError(f"@shared_task: option {refused[0]!r} is not supported by this release of djqueue")
+        if taken := sorted(option for option in options if callable(getattr(TaskDefinition, option, None))):
+            raise TypeError(f"@shared_task: {taken[0]!r} is a method of definitions and cannot be an option")
         for option, value in options.items():
             setattr(self, option, value)
         if not isinstance(self.name, str) or not self.name:

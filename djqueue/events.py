@@ -29,7 +29,9 @@ class WorkerStarted:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStopping:
-    """A worker no longer claims. ``how`` is "drain" or "soft stop"."""
+    """A worker no longer claims. ``how`` is "drain", "soft stop", or "give up": the outcomes of what it held are not
+    stored, and its tasks come back when its lease ends.
+    """
 
     name: str
     how: str
@@ -76,6 +78,14 @@ class WorkerReclaimed:
     worker: str
     requeued: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class PruningFailed:
+    """Old results of a state could not be deleted in time."""
+
+    state: str
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

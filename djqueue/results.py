@@ -124,11 +124,10 @@ class AsyncResult:
     @property
     def state(self) -> str:
         """PENDING (also for an unknown id), STARTED, RETRY, SUCCESS, FAILURE or REVOKED."""
-        result = self._stored()
-        if result is not None:
-            return State(result.state).celery_name
         with connections[settings.DATABASE].cursor() as cursor:
-            running, retrying, _error = stored.read_place(cursor, self.id)
+            final, running, retrying = stored.read_place(cursor, self.id)
+        if final is not None:
+            return State(final).celery_name
         return states.STARTED if running else states.RETRY if retrying else states.PENDING
 
     status = state
@@ -140,8 +139,8 @@ class AsyncResult:
         if result is not None:
             return self._outcome(result, propagate=False)
         with connections[settings.DATABASE].cursor() as cursor:
-            _running, retrying, error = stored.read_place(cursor, self.id)
-        return decode_error(error) if retrying and error else None
+            error = stored.read_retry_error(cursor, self.id)
+        return decode_error(error) if error else None
 
     info = result
 

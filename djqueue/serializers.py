@@ -155,9 +155,13 @@ def decode_error(text: str) -> BaseException:
     message = stored.get("exc_message")
     arguments = message if isinstance(message, list) else [message]
     try:
-        return kind(*arguments)
+        error = kind(*arguments)
     except Exception:
         return Exception(f"{kind}({tuple(arguments)!r})")
+    if not isinstance(error, Exception):
+        # SystemExit and the like would end the process that only asked for a result.
+        return Exception(f"the task raised {error!r}")
+    return error
 
 
 def format_traceback(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +15,8 @@ from django.db import connection as django_connection
 from djqueue.doctor import check_invariants
 from djqueue.records import Lane
 from djqueue.store.workers import WorkerRow, register
+
+from .worker_process import Notes, Workers, running_workers
 
 DEFAULT = Lane("default", 0)
 LONGEST_VERB = 60.0
@@ -120,6 +123,17 @@ def in_thread() -> Iterator[Callable[..., Any]]:
 
     with ThreadPoolExecutor() as threads:
         yield lambda function, *args: threads.submit(call, function, *args)
+
+
+@pytest.fixture
+def workers(transactional_db: None) -> Iterator[Workers]:
+    with running_workers() as workers:
+        yield workers
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Notes:
+    return Notes(tmp_path / "notes")
 
 
 async def until_blocked(observer: psycopg.AsyncConnection, number: int = 1) -> None:

@@ -2,72 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
-import psycopg
 import pytest
-from django.db import connection, connections, transaction
-from django.test import override_settings
+from django.db import connection, transaction
 from django.utils import timezone
 
-from djqueue.doctor import check_invariants
 from djqueue.models import ReadyTask, RunningTask, TaskAttempt, TaskResult, Worker
-from djqueue.records import Lane
-from djqueue.results import AsyncResult
 from djqueue.states import Ending, State
-from djqueue.store.claim import claim
 
-from .conftest import conninfo
-from .private_server import ALIAS, PrivateServer, private_database
+from .many_tasks import assert_none_lost, enqueue_many, runs_beyond_the_first
 from .site.models import Mark
 from .site.tasks import exits, kills_its_process, sleeps
-from .site.worker_tasks import marks_steadily, notes, segfaults
+from .site.worker_tasks import leaves_a_child_and_dies, marks_steadily, notes, segfaults
 from .worker_process import (
     Notes,
     Workers,
     all_finished,
     eventually,
     is_alive,
-    running_workers,
     stored,
 )
-
-MANY = 2000
-PAUSE = 0.002
-"""Seconds that each of many tasks takes, so that something can happen in their middle."""
-
-
-@pytest.fixture
-def workers(transactional_db: None) -> Iterator[Workers]:
-    with running_workers() as workers:
-        yield workers
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Notes:
-    return Notes(tmp_path / "notes")
-
-
-def enqueue_many(file: Notes, number: int = MANY, seconds: float = PAUSE) -> list[AsyncResult]:
-    return notes.delay_many(((file.path, place, seconds), {}) for place in range(number))
-
-
-def assert_none_lost(file: Notes, results: list[AsyncResult], using: str = "default") -> None:
-    """Every task has run and succeeded, and the doctor finds nothing."""
-    eventually(all_finished(results, using), timeout=60, what="all results")
-    assert TaskResult.objects.using(using).exclude(state=State.SUCCEEDED).count() == 0
-    assert set(file.texts()) == {str(place) for place in range(len(results))}
-    assert check_invariants(using) == []
-
-
-def runs_beyond_the_first(file: Notes) -> int:
-    return sum(number - 1 for number in Counter(file.texts()).values())
-
 
 # An executor dies
 
@@ -139,6 +96,47 @@ def test_tasks_that_wait_in_a_killed_executor_run_unharmed_and_their_attempt_is_
     attempts = TaskResult.objects.filter(task_id__in=[r.id for r in behind]).values_list("attempt", flat=True)
     assert set(attempts) == {1}
     assert Counter(file.texts())["behind"] == 50
+
+
+def test_an_executor_whose_forked_child_lives_on_is_known_to_be_dead(workers: Workers, file: Notes) -> None:
+    workers.run("-c", "1")
+
+    result = leaves_a_child_and_dies.delay(file.path)
+
+    try:
+        assert stored(result).attempt == 2
+    finally:
+        ((child,),) = file.await_lines(1)
+        psutil.Process(int(child)).kill()
+
+
+def test_a_task_that_has_a_result_already_and_stands_in_line_again_harms_no_other(
+    workers: Workers, file: Notes
+) -> None:
+    results = enqueue_many(file, 50, 0)
+    twice = results[20]
+    TaskResult.objects.create(
+        task_id=twice.id, state=State.SUCCEEDED, attempt=1, worker="another", value=7, finished_at=timezone.now()
+    )
+
+    worker = workers.run("-c", "1")
+
+    eventually(lambda: not RunningTask.objects.exists() and not ReadyTask.objects.exists())
+    assert_none_lost(file, results)
+    assert twice.get() == 7
+    assert worker.process.poll() is None
+
+
+@pytest.mark.parametrize("payload", ["~", "~soon", "~nan", "~-1e400", "no such queue", "x" * 7000, "~" * 7000])
+def test_a_wake_up_that_makes_no_sense_is_ignored(workers: Workers, payload: str) -> None:
+    worker = workers.run("-c", "1")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify('djqueue', %s)", (payload,))
+
+    assert sleeps.delay(0).get(timeout=30) == 0
+    later = sleeps.apply_async((0,), countdown=0.2)
+    assert later.get(timeout=30) == 0
+    assert "does not answer" not in worker.log
 
 
 def test_an_executor_that_dies_with_nothing_to_do_is_replaced(workers: Workers) -> None:
@@ -310,184 +308,3 @@ def test_a_worker_stopped_for_less_than_its_lease_loses_nothing(workers: Workers
 
     assert stored(result).attempt == 1
     assert worker.executors() == [executor]
-
-
-# The database goes away
-
-
-def worker_backends(database_alias: str = "default") -> list[int]:
-    with connections[database_alias].cursor() as cursor:
-        cursor.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'djqueue %'"
-        )
-        return [pid for (pid,) in cursor.fetchall()]
-
-
-def terminate(pids: list[int]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (pids,))
-
-
-def test_no_task_is_lost_when_the_workers_connections_are_terminated_in_the_middle_of_many(
-    workers: Workers, file: Notes
-) -> None:
-    worker = workers.run("-c", "2")
-    results = enqueue_many(file)
-
-    for reached in (200, 600, 1000):
-        file.await_lines(reached)
-        backends = eventually(lambda: len(found := worker_backends()) == 2 and found)
-        terminate(backends)
-
-    assert_none_lost(file, results)
-    assert runs_beyond_the_first(file) == 0
-    assert "the database is back" in worker.log
-    assert not TaskAttempt.objects.exists()
-
-
-def test_a_worker_waits_while_the_database_is_read_only_as_a_standby_is(workers: Workers, file: Notes) -> None:
-    worker = workers.run("-c", "1", LEASE=30)
-    result = notes.delay(file.path, "during", 0.3)
-    file.await_lines(1)
-    name = connection.ops.quote_name(connection.settings_dict["NAME"])
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        terminate(worker_backends())
-        worker.wait_for_log("in a read-only transaction")
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-    terminate(worker_backends())
-
-    assert stored(result).attempt == 1
-    assert file.texts() == ["during"]
-    assert worker.log.count("read-only") < 20
-
-
-def test_claims_whose_answer_was_lost_with_the_connection_are_given_back(workers: Workers, file: Notes) -> None:
-    worker = workers.run("-c", "1")
-    (row,) = Worker.objects.all()
-    worker.send(signal.SIGSTOP)
-    results = enqueue_many(file, 20, 0)
-
-    async def claim_and_lose_the_answer() -> int:
-        async with await psycopg.AsyncConnection.connect(conninfo(), autocommit=True) as session:
-            return len(await claim(session, row.id, [Lane("default", 0)], 20))
-
-    assert asyncio.run(claim_and_lose_the_answer()) == 20
-    assert not ReadyTask.objects.exists()
-    terminate(worker_backends())
-    worker.send(signal.SIGCONT)
-
-    assert_none_lost(file, results)
-    assert set(TaskResult.objects.values_list("attempt", flat=True)) == {1}
-    assert runs_beyond_the_first(file) == 0
-
-
-@pytest.fixture(scope="module")
-def own_server(django_db_setup: None, django_db_blocker: object) -> Iterator[PrivateServer]:
-    with django_db_blocker.unblock(), private_database() as server:
-        yield server
-
-
-@pytest.fixture
-def server(own_server: PrivateServer, django_db_blocker: object, settings: object) -> Iterator[PrivateServer]:
-    with django_db_blocker.unblock(), override_settings(DJQUEUE={**settings.DJQUEUE, "DATABASE": ALIAS}):
-        yield own_server
-        connections[ALIAS].close()
-        with connections[ALIAS].cursor() as cursor:
-            cursor.execute(
-                "TRUNCATE djqueue_task, djqueue_readytask, djqueue_scheduledtask, djqueue_runningtask,"
-                " djqueue_taskresult, djqueue_taskattempt, djqueue_worker"
-            )
-
-
-@pytest.fixture
-def own_workers(server: PrivateServer) -> Iterator[Workers]:
-    with running_workers(server.database, ALIAS) as workers:
-        yield workers
-
-
-@pytest.mark.parametrize("crash", [signal.SIGKILL, signal.SIGQUIT], ids=["kill -9", "immediate stop"])
-def test_no_task_is_lost_when_postgresql_crashes_in_the_middle_of_many(
-    own_workers: Workers, server: PrivateServer, file: Notes, crash: signal.Signals
-) -> None:
-    worker = own_workers.run("-c", "2")
-    executors = worker.executors()
-    results = enqueue_many(file)
-    file.await_lines(300)
-
-    server.stop(crash)
-    worker.wait_for_log("the database does not answer")
-    connections[ALIAS].close()
-    server.start()
-
-    assert_none_lost(file, results, ALIAS)
-    assert "the database is back" in worker.log
-    assert worker.executors() == executors
-    assert not TaskAttempt.objects.using(ALIAS).exists()
-
-
-def test_a_busy_worker_resumes_after_a_restart_of_postgresql_and_settles_what_it_finished_meanwhile(
-    own_workers: Workers, server: PrivateServer, file: Notes
-) -> None:
-    worker = own_workers.run("-c", "2", LEASE=30)
-    during = notes.delay(file.path, "during", 0.5)
-    file.await_lines(1)
-
-    server.stop(signal.SIGINT)
-    worker.wait_for_log("the database does not answer")
-    connections[ALIAS].close()
-    server.start()
-
-    assert stored(during, ALIAS).attempt == 1
-    assert file.texts() == ["during"]
-
-
-def test_an_idle_worker_resumes_after_a_restart_of_postgresql(
-    own_workers: Workers, server: PrivateServer, file: Notes
-) -> None:
-    worker = own_workers.run("-c", "1")
-
-    server.stop(signal.SIGINT)
-    worker.wait_for_log("the database does not answer")
-    connections[ALIAS].close()
-    server.start()
-
-    assert stored(notes.delay(file.path, "afterwards"), ALIAS).attempt == 1
-    worker.send(signal.SIGTERM)
-    assert worker.wait() == 0
-
-
-def test_a_worker_drains_while_the_database_is_away(own_workers: Workers, server: PrivateServer, file: Notes) -> None:
-    worker = own_workers.run("-c", "1", LEASE=30)
-    result = notes.delay(file.path, "during", 0.2)
-    file.await_lines(1)
-    server.stop(signal.SIGINT)
-    worker.wait_for_log("the database does not answer")
-
-    worker.send(signal.SIGTERM)
-    worker.wait_for_log("drain")
-    connections[ALIAS].close()
-    server.start()
-
-    assert worker.wait() == 0
-    assert stored(result, ALIAS).attempt == 1
-
-
-def test_executors_die_before_their_lease_ends_when_the_database_stays_away(
-    own_workers: Workers, server: PrivateServer, file: Notes
-) -> None:
-    worker = own_workers.run("-c", "1", LEASE=2)
-    (executor,) = worker.executors()
-    result = notes.delay(file.path, "during", 4)
-    file.await_lines(1)
-
-    server.stop(signal.SIGINT)
-    eventually(lambda: not is_alive(executor), what="the watchdog")
-    connections[ALIAS].close()
-    server.start()
-
-    assert stored(result, ALIAS).attempt == 2
-    assert len(file.lines()) == 2

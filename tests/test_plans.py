@@ -25,7 +25,7 @@ from djqueue.store.settle import SETTLE
 
 # Which index of which table each statement may read. A table that is only written to is not read at all.
 INDEXES: dict[Function, set[str]] = {
-    CLAIM: {"djqueue_readytask_pkey", "djqueue_task_pkey"},
+    CLAIM: {"djqueue_readytask_pkey", "djqueue_task_pkey", "djqueue_worker_pkey"},
     SETTLE: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},
     RELEASE: {"djqueue_runningtask_pkey", "djqueue_task_pkey"},
     LOSE: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},

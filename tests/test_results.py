@@ -106,9 +106,9 @@ class TestStates:
         assert (result.state, type(result.result)) == ("REVOKED", TaskRevokedError)
         assert (result.ready(), result.successful(), result.failed()) == (True, False, False)
 
-    def test_asking_for_a_state_costs_two_statements_at_most(self, db, django_assert_num_queries):
+    def test_asking_for_a_state_costs_one_statement(self, db, django_assert_num_queries):
         result = noop.delay()
-        with django_assert_num_queries(2):
+        with django_assert_num_queries(1):
             assert result.state == "PENDING"
 
 

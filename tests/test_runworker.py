@@ -6,7 +6,6 @@ import platform
 import re
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,11 @@ from djqueue.results import AsyncResult
 from djqueue.states import State
 
 from .site.tasks import add, fails, forgettable, kills_its_process, noop, sleeps_async
-from .site.worker_tasks import notes
-from .worker_process import Notes, Workers, all_finished, database_settings, eventually, running_workers, stored
+from .site.worker_tasks import notes, returns_number
+from .worker_process import Notes, Workers, all_finished, database_settings, eventually, stored
 
 HOST = socket.gethostname()
 LABEL, _, DOMAIN = HOST.partition(".")
-
-
-@pytest.fixture
-def workers(transactional_db: None) -> Iterator[Workers]:
-    with running_workers() as workers:
-        yield workers
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Notes:
-    return Notes(tmp_path / "notes")
 
 
 # Options and start
@@ -249,6 +237,17 @@ def test_a_burst_ends_when_nothing_is_left_to_run(workers: Workers, file: Notes)
     assert not ReadyTask.objects.exists()
     assert not Worker.objects.exists()
     assert f"{len(results) + 2} attempts settled" in worker.log
+
+
+def test_a_burst_goes_on_after_postgresql_refused_a_value(workers: Workers, file: Notes) -> None:
+    refused = returns_number.delay(140_000)
+    results = notes.delay_many(((file.path, place, 0.01), {}) for place in range(50))
+
+    worker = workers.start("-c", "1", "--burst")
+
+    assert worker.wait() == 0
+    assert all_finished([refused, *results])()
+    assert refused.state == "FAILURE"
 
 
 def test_a_burst_with_nothing_to_do_ends_at_once(workers: Workers) -> None:

@@ -255,6 +255,9 @@ class TestErrors:
         if isinstance(error, json.JSONDecodeError):
             assert type(back) is Exception, "its constructor takes other arguments than it keeps"
             return
+        if not isinstance(error, Exception):
+            assert (type(back), str(back)) == (Exception, f"the task raised {error!r}"), "it would end who asks"
+            return
         assert type(back) is type(error)
         assert back.args == error.args
         assert str(back) == str(error)

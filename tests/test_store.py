@@ -28,7 +28,7 @@ from djqueue.store.prune import prune
 from djqueue.store.reclaim import reclaim, reclaim_orphaned
 from djqueue.store.release import held_by, release
 from djqueue.store.settle import settle
-from djqueue.store.workers import Counts, heartbeat, leave
+from djqueue.store.workers import Counts, WorkerRow, heartbeat, leave, register
 
 from .conftest import DEFAULT, Session, until_blocked
 from .site.tasks import add, echo, noop, send_mail
@@ -571,16 +571,24 @@ class TestHeartbeatAndReclaim:
         assert sum(reclaimed.requeued for reclaimed in mine + theirs) == 50
         assert set(one.places().values()) == {"ready"}
 
+    def test_a_worker_without_a_row_is_given_nothing(self, session, worker):
+        ids = enqueue(3)
+        session.sql("DELETE FROM djqueue_worker WHERE id = %s", worker)
+        assert session(claim, worker, [DEFAULT], 2) == []
+        assert session.places() == dict.fromkeys(ids, "ready")
+
     def test_leases_whose_worker_has_no_row_are_reclaimed(self, session, worker):
         expected = enqueue(3)
-        session(claim, 999, [DEFAULT], 2)
+        gone = session(register, WorkerRow("gone", "host", 1, "*", "processes", 1, "0", 20.0))
+        session(claim, gone, [DEFAULT], 2)
+        session.sql("DELETE FROM djqueue_worker WHERE id = %s", gone)
         session(claim, worker, [DEFAULT], 1)
         assert session(reclaim, 3) == []
-        assert session(reclaim_orphaned, 3) == [("#999", 2, 0)]
+        assert session(reclaim_orphaned, 3) == [(f"#{gone}", 2, 0)]
         assert session(reclaim_orphaned, 3) == []
         assert session.places() == {expected[0]: "ready", expected[1]: "ready", expected[2]: "running"}
         error = decode_error(json.dumps(TaskAttempt.objects.first().error))
-        assert str(error) == "worker 999 has no row"
+        assert str(error) == f"worker {gone} has no row"
 
 
 class TestPromote:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from django.db import connection
 from django.db.models import F
 from django.utils import timezone
@@ -23,21 +20,8 @@ from .worker_process import (
     attempts_in_line,
     eventually,
     is_running,
-    running_workers,
     stored,
 )
-
-
-@pytest.fixture
-def workers(transactional_db: None) -> Iterator[Workers]:
-    with running_workers() as workers:
-        yield workers
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Notes:
-    return Notes(tmp_path / "notes")
-
 
 # Order
 

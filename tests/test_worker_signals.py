@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,23 +22,11 @@ from .worker_process import (
     interrupt,
     is_alive,
     is_running,
-    running_workers,
     stored,
 )
 
 FOREVER = 60.0
 """Seconds that no task here is meant to take."""
-
-
-@pytest.fixture
-def workers(transactional_db: None) -> Iterator[Workers]:
-    with running_workers() as workers:
-        yield workers
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Notes:
-    return Notes(tmp_path / "notes")
 
 
 def busy_with_a_queue_behind(

@@ -57,11 +57,12 @@ class WorkerProcess:
         self,
         *options: str,
         database: dict[str, Any] | None = None,
+        databases: dict[str, Any] | None = None,
         command: str = "runworker",
         environment: dict[str, str] | None = None,
         **djqueue: Any,
     ) -> None:
-        given = {"database": database or database_settings(), "djqueue": djqueue}
+        given = {"database": database or database_settings(), "databases": databases or {}, "djqueue": djqueue}
         environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.worker_settings",

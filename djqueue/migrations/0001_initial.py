@@ -229,7 +229,7 @@ class Migration(PostgreSQLMigration):
                 "default_permissions": ("view", "delete"),
                 "db_table_comment": "Finished tasks; pruned by age.",
                 "indexes": [
-                    models.Index(fields=["finished_at"], name="djqueue_result_finished"),
+                    models.Index(fields=["finished_at", "state"], name="djqueue_result_finished"),
                     models.Index(fields=["finished_at"], name="djqueue_result_unsuccessful", condition=~Q(state=5)),
                 ],
                 "constraints": [

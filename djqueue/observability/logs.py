@@ -51,7 +51,14 @@ def started(event: events.WorkerStarted) -> None:
 @events.subscribe(events.WorkerStopping)
 def stopping(event: events.WorkerStopping) -> None:
     level = logging.INFO if event.how == "drain" else logging.WARNING
-    logger.log(level, "worker %s: %s, %d running", event.name, event.how, event.running)
+    if event.how == "give up":
+        logger.error(
+            "worker %s gives up waiting for the database; the %d tasks it holds come back when its lease ends",
+            event.name,
+            event.running,
+        )
+    else:
+        logger.log(level, "worker %s: %s, %d running", event.name, event.how, event.running)
 
 
 @events.subscribe(events.WorkerStopped)
@@ -127,6 +134,11 @@ def reclaimed(event: events.WorkerReclaimed) -> None:
     )
 
 
+@events.subscribe(events.PruningFailed)
+def pruning_failed(event: events.PruningFailed) -> None:
+    logger.warning("%s tasks could not be pruned in time (%s); trying again in a minute", event.state, event.error)
+
+
 @events.subscribe(events.LeaseLost)
 def lease_lost(event: events.LeaseLost) -> None:
     logger.error(
@@ -138,7 +150,9 @@ def lease_lost(event: events.LeaseLost) -> None:
 
 @events.subscribe(events.DatabaseLost)
 def database_lost(event: events.DatabaseLost) -> None:
-    logger.warning("%s: the database does not answer (%s); waiting for it", event.purpose, event.error)
+    logger.warning(
+        "%s: the database does not answer or refuses (%s); trying again until it does", event.purpose, event.error
+    )
 
 
 @events.subscribe(events.DatabaseBack)

@@ -17,7 +17,8 @@ from .functions import Function
 # nested loop, and with it the locking, as soon as enough rows are there. Rows of the line are never updated, so their
 # ctid is stable and deleting by it needs no second index probe. `seq >= floor` keeps the scan off index entries that
 # were claimed already but that vacuum cannot remove yet (store/floor.py). A row of the line whose task was deleted
-# by hand falls out at the join.
+# by hand falls out at the join. A worker whose row is gone was given up and gets nothing:
+# nobody would believe its lease.
 CLAIM = Function(
     name="djqueue_claim_v1",
     arguments=("bigint", "text[]", "smallint[]", "bigint[]", "integer"),
@@ -39,6 +40,7 @@ WITH picked AS MATERIALIZED (
         LIMIT $5
         FOR UPDATE SKIP LOCKED
     ) AS line
+    WHERE EXISTS (SELECT FROM djqueue_worker WHERE djqueue_worker.id = $1)
     LIMIT $5
 ),
 left_the_line AS (
@@ -58,6 +60,7 @@ leased AS (
     INSERT INTO djqueue_runningtask (task_id, attempt, worker_id, claimed_at)
     SELECT claimed.id, claimed.attempt, $1, claimed.claimed_at
     FROM claimed
+    ON CONFLICT (task_id) DO NOTHING
 )
 SELECT
     claimed.id::text, claimed.attempt, claimed.name, claimed.args::text, claimed.kwargs::text, claimed.options::text,

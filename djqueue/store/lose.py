@@ -50,6 +50,7 @@ remembered AS (
     INSERT INTO djqueue_taskattempt (task_id, attempt, outcome, worker, error, started_at, finished_at)
     SELECT judged.task_id, judged.attempt, 9, $2, judged.error, judged.claimed_at, clock_timestamp()
     FROM judged
+    ON CONFLICT (task_id, attempt) DO NOTHING
 ),
 back_in_line AS (
     INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
@@ -65,6 +66,7 @@ given_up AS (
     SELECT judged.task_id, 6, judged.attempt, $2, judged.error, judged.claimed_at, clock_timestamp()
     FROM judged
     WHERE judged.failed
+    ON CONFLICT (task_id) DO NOTHING
 )
 SELECT judged.task_id::text, judged.failed FROM judged
 """,

@@ -8,6 +8,9 @@ from djqueue.states import State
 
 BATCH = 2000
 
+MOST_SECONDS = 2
+"""Longest time that a statement may take: what else its connection is for must not wait."""
+
 # Why this shape. A bounded number of the oldest rows by the index on finished_at; each statement is its own
 # transaction, so retention never holds locks or a snapshot for long. SKIP LOCKED lets several workers prune.
 PRUNE = """
@@ -33,7 +36,12 @@ SELECT count(*) FROM old
 
 
 async def prune(connection: AsyncConnection, state: State, keep: float, limit: int = BATCH) -> int:
-    """Delete up to ``limit`` tasks that finished in ``state`` more than ``keep`` seconds ago; return how many."""
-    row = await (await connection.execute(PRUNE, {"state": int(state), "keep": keep, "limit": limit})).fetchone()
+    """Delete up to ``limit`` tasks that finished in ``state`` more than ``keep`` seconds ago; return how many.
+
+    Raises ``psycopg.errors.QueryCanceled`` and deletes nothing if that takes too long.
+    """
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL statement_timeout = '{MOST_SECONDS}s'")
+        row = await (await connection.execute(PRUNE, {"state": int(state), "keep": keep, "limit": limit})).fetchone()
     assert row is not None
     return int(row[0])

@@ -16,14 +16,21 @@ FROM djqueue_taskresult
 WHERE task_id = %s
 """
 
-# Asked only when there is no result. The error of a task that waits for another attempt is its last attempt's.
+# One statement, so that a task which moves on meanwhile is seen in one place.
 PLACE = f"""
 SELECT
+    (SELECT state FROM djqueue_taskresult WHERE task_id = %(id)s),
     EXISTS (SELECT FROM djqueue_runningtask WHERE task_id = %(id)s),
     EXISTS (
         SELECT FROM djqueue_scheduledtask WHERE task_id = %(id)s AND reason = {ScheduleReason.RETRY.value}
-    ),
-    (SELECT error::text FROM djqueue_taskattempt WHERE task_id = %(id)s ORDER BY attempt DESC LIMIT 1)
+    )
+"""
+
+# The error of a task that waits for another attempt is its last attempt's.
+RETRY_ERROR = f"""
+SELECT (SELECT error::text FROM djqueue_taskattempt WHERE task_id = %(id)s ORDER BY attempt DESC LIMIT 1)
+FROM djqueue_scheduledtask
+WHERE task_id = %(id)s AND reason = {ScheduleReason.RETRY.value}
 """
 
 FORGET = """
@@ -44,11 +51,18 @@ def read_result(cursor: CursorWrapper, task_id: str) -> StoredResult | None:
     return None if row is None else StoredResult._make(row)
 
 
-def read_place(cursor: CursorWrapper, task_id: str) -> tuple[bool, bool, str | None]:
-    """Return whether a task without a result is running, whether it waits for a retry, and its last error (JSON)."""
+def read_place(cursor: CursorWrapper, task_id: str) -> tuple[int | None, bool, bool]:
+    """Return a task's final ``State``, if it has one, whether it is running, and whether it waits for a retry."""
     cursor.execute(PLACE, {"id": task_id})
     row: Any = cursor.fetchone()
     return row[0], row[1], row[2]
+
+
+def read_retry_error(cursor: CursorWrapper, task_id: str) -> str | None:
+    """Return the last error, as JSON, of a task that waits for a retry."""
+    cursor.execute(RETRY_ERROR, {"id": task_id})
+    row: Any = cursor.fetchone()
+    return row and row[0]
 
 
 def forget(cursor: CursorWrapper, task_ids: Sequence[str]) -> int:

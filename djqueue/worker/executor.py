@@ -33,13 +33,19 @@ INTERRUPT = signal.SIGUSR1
 
 
 class Executor:
-    """Runs what comes over ``connection`` until it is told to stop."""
+    """Runs what comes over ``connection`` until it is told to stop.
 
-    def __init__(self, connection: socket.socket, page: ProgressPage, slot: int, hostname: str) -> None:
+    ``alone`` in its process it ends that with the connection: what it runs may run elsewhere soon.
+    """
+
+    def __init__(
+        self, connection: socket.socket, page: ProgressPage, slot: int, hostname: str, *, alone: bool = True
+    ) -> None:
         self._connection = connection
         self._page = page
         self._slot = slot
         self._hostname = hostname
+        self._alone = alone
         self._inbox: SimpleQueue[tuple[int, Claim] | None] = SimpleQueue()
         self._ended: deque[tuple[Any, ...]] = deque()
         self._sending = threading.Lock()
@@ -106,8 +112,11 @@ class Executor:
                     self._inbox.put(None)
         except OSError:
             pass  # the worker is gone, as on an orderly end of the stream
-        # Without a worker nobody can settle what runs here, and its lease will let it run elsewhere.
-        _exit(0 if self._inbox.empty() and self._page[self._slot] == IDLE else 1)
+        finally:
+            # Without a worker, or without this thread, nobody can settle what runs here; it will run elsewhere.
+            if self._alone:
+                exit_now(0 if self._inbox.empty() and self._page[self._slot] == IDLE else 1)
+            self._inbox.put(None)
 
     def _give_back(self) -> None:
         unstarted: list[str] = []
@@ -129,10 +138,11 @@ def serve_and_exit(connection: socket.socket, page: ProgressPage, slot: int, hos
         Executor(connection, page, slot, hostname).serve()
         status = 0
     finally:
-        _exit(status)
+        exit_now(status)
 
 
-def _exit(status: int) -> None:
+def exit_now(status: int) -> None:
+    """End this process; only the standard streams are flushed."""
     # Not sys.exit: handlers registered with atexit belong to the process this one was forked from.
     for stream in (sys.stdout, sys.stderr):
         try:

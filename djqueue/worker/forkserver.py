@@ -33,7 +33,7 @@ MESSAGE = struct.Struct("!iqd")
 GRACE = 1.0
 """Seconds that executors have to end after their worker did."""
 
-SPAWN, KILL, LEASE, SPAWNED, EXITED = range(1, 6)
+SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED = range(1, 7)
 
 
 class Message(NamedTuple):
@@ -105,6 +105,7 @@ class _ForkServer:
             watched: list[Any] = [self._connection, wakeup]
             readable, _, _ = select.select(watched, [], [], self._patience())
             if self._lease_until is not None and time.monotonic() >= self._lease_until:
+                self._tell(Message(EXPIRED, 0))
                 self._kill_all()
             if wakeup in readable:
                 os.read(wakeup, 4096)
@@ -127,7 +128,7 @@ class _ForkServer:
         elif message.kind == KILL and message.subject in self._children:
             os.kill(message.subject, int(message.value))
         elif message.kind == LEASE:
-            self._lease_until = message.value or None
+            self._lease_until = message.value
         return True
 
     def _spawn(self, slot: int, descriptor: int, ours: tuple[int, ...]) -> None:

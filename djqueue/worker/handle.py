@@ -38,6 +38,7 @@ class ExecutorHandle(asyncio.Protocol):
         self.recalled = False
         self.useful = False
         self.status: int | None = None
+        self.expired = False
         self._listener = listener
         self._serial = IDLE
         self._unpacker = frames.Unpacker()
@@ -78,23 +79,29 @@ class ExecutorHandle(asyncio.Protocol):
         self.recalled = False
         self._write(frames.pack(frames.RUN, items))
 
-    def forget(self, task_id: str) -> Claim | None:
-        """Drop a task from what is outstanding; None if it is not."""
-        sent = self.outstanding.pop(task_id, None)
-        if sent is None:
+    def forget(self, task_id: str, attempt: int | None = None) -> Claim | None:
+        """Drop a task from what is outstanding; None if it, or this attempt of it, is not."""
+        sent = self.outstanding.get(task_id)
+        if sent is None or (attempt is not None and sent[1].attempt != attempt):
             return None
+        del self.outstanding[task_id]
         self.load = self.load - sent[2] if self.outstanding else 0.0
         return sent[1]
+
+    def forget_all(self) -> None:
+        self.outstanding.clear()
+        self.load = 0.0
 
     def lost(self, serial: int) -> tuple[Claim | None, list[Outcome]]:
         """Return what becomes of the outstanding tasks now that the process is gone.
 
-        Only the one it was running, which the progress page names by ``serial``, was lost with it.
+        Only the one it was running, which the progress page names by ``serial``, was lost with it. None was if it was
+        killed because the lease ended.
         """
         culprit: Claim | None = None
         outcomes = []
         for number, claim, _ in self.outstanding.values():
-            if number == serial:
+            if number == serial and not self.expired:
                 culprit = claim
                 error = WorkerLostError(
                     f"the executor (process {self.pid}) {describe_exit(self.status)} while it ran the task"
@@ -103,12 +110,16 @@ class ExecutorHandle(asyncio.Protocol):
                 outcomes.append(Outcome.lost(claim.id, claim.attempt, stored, monotonic()))
             else:
                 outcomes.append(Outcome.released(claim.id, claim.attempt))
-        self.outstanding.clear()
+        self.forget_all()
         return culprit, outcomes
 
     def recall(self) -> None:
         self.recalled = True
         self._write(frames.pack(frames.RECALL))
+
+    def hang_up(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
     def stop(self) -> None:
         self._write(frames.pack(frames.STOP))

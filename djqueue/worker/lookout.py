@@ -31,6 +31,7 @@ class Lookout:
         self._paused: set[str] = set()
         self._pause = POLL_MIN
         self._next_look = 0.0
+        self._surveyed = 0.0
         self._next_survey = 0.0
         self._next_floor = 0.0
         self._claimed_since_floor = False
@@ -60,9 +61,9 @@ class Lookout:
         if claimed:
             self._claimed_since_floor = True
             self._pause = POLL_MIN
-        elif self._told:
-            # Told of tasks and found none: they may stand in a lane that is not known yet.
-            self._next_survey = 0.0
+        if self._told:
+            # The tasks told of may stand in a lane that is not known yet, above all if none was found.
+            self._next_survey = min(self._next_survey, self._surveyed + SURVEY if claimed else 0.0)
         self._told = False
         if claimed == wanted:
             self._next_look = 0.0
@@ -75,6 +76,7 @@ class Lookout:
         now = monotonic()
         if now < self._next_survey and not force:
             return False
+        self._surveyed = now
         self._next_survey = now + (SURVEY_LISTENING if self.listening else SURVEY)
         new = await discover(connection, self._lanes.keys())
         for lane in new:
@@ -97,7 +99,11 @@ class Lookout:
         self._next_floor = now + FLOOR_EVERY
 
     def restart(self) -> None:
-        """Forget what a new connection must find out again."""
+        """Forget what a new connection must find out again.
+
+        Floors too: a server that was restored or failed over may draw sequence numbers below them.
+        """
+        self._lanes.clear()
         self._cut = None
         self._next_survey = 0.0
         self.wake()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 
 import psycopg
@@ -24,7 +25,7 @@ from djqueue.store.settle import settle
 from djqueue.store.workers import Counts
 
 from .clock import DatabaseClock
-from .link import CONNECTION_ERRORS, Link
+from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .options import WorkerOptions
 from .pool import Pool
@@ -37,7 +38,14 @@ SETTLE_BYTES = 4 * 1024 * 1024
 """Size of the values in a batch above which it is cut."""
 RECOUNT = 60.0
 """Seconds between two comparisons of the leases in the database with what is held here."""
-REFUSALS = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
+FIRST_RECOUNT = 2.0
+"""Seconds between the first two: the server may still be at work for a connection that was lost."""
+REFUSALS = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+)
 """What PostgreSQL says of a value that it cannot hold."""
 FINISHING = (Ending.SUCCEEDED, Ending.FAILED, Ending.CANCELLED, Ending.FORGOTTEN)
 
@@ -47,6 +55,7 @@ class ClaimLoop:
 
     def __init__(self, options: WorkerOptions, link: Link, clock: DatabaseClock, lookout: Lookout) -> None:
         self.worker_id = 0
+        self.lease_until = 0.0
         self.counts = Counts()
         self.draining = False
         self.pool: Pool
@@ -59,6 +68,8 @@ class ClaimLoop:
         self._outbox_since = 0.0
         self._turn = asyncio.Event()
         self._next_recount = 0.0
+        self._recount_pause = FIRST_RECOUNT
+        self._given_up = False
 
     def outcomes(self, ended: list[Outcome]) -> None:
         """Take outcomes from the pool, to be settled soon."""
@@ -89,22 +100,26 @@ class ClaimLoop:
         self.pool.drain()
         self._turn.set()
 
+    def give_up(self) -> None:
+        """Let ``run`` return with tasks still held."""
+        self._given_up = True
+        self._turn.set()
+
     @property
     def settled(self) -> int:
         return self.counts.succeeded + self.counts.failed + self.counts.lost
 
     async def run(self) -> None:
-        while not (self.draining and not self.held and not self._outbox):
-            pause = self._pause()
+        while not self._given_up and not (self.draining and not self.held and not self._outbox):
+            pause = max(self._pause(), self._link.pause())
             if pause > 0:
                 await self._rest(pause)
                 continue
-            connection = await self._link.connection()
             try:
-                await self._round(connection)
-            except CONNECTION_ERRORS as error:
+                await self._round(await self._link.connection())
+            except DATABASE_ERRORS as error:
                 await self._link.broken(error)
-                self._next_recount = 0.0
+                self._next_recount, self._recount_pause = 0.0, FIRST_RECOUNT
                 self._lookout.restart()
 
     async def _rest(self, pause: float) -> None:
@@ -120,18 +135,18 @@ class ClaimLoop:
         if self._outbox:
             full = len(self._outbox) >= SETTLE_MOST or self.pool.held == 0
             pauses.append(0.0 if full else self._outbox_since + GATHER - now)
-        if (
-            not self.draining
-            and (wanted := self.pool.wanted())
-            and (self.pool.starving or wanted * 2 >= self.pool.prefetch)
-        ):
+        if (wanted := self._wanted(now)) and (self.pool.starving or wanted * 2 >= self.pool.prefetch):
             pauses.append(self._lookout.until_look(now))
         return min(pauses)
+
+    def _wanted(self, now: float) -> int:
+        # What is claimed under a lease that has run out may soon be running elsewhere.
+        return 0 if self.draining or now >= self.lease_until else self.pool.wanted()
 
     async def _round(self, connection: AsyncConnection) -> None:
         if monotonic() >= self._next_recount:
             await self._recount(connection)
-        wanted = 0 if self.draining else self.pool.wanted()
+        wanted = self._wanted(monotonic())
         if wanted:
             await self._lookout.survey(connection)
         lanes = self._lookout.lanes() if wanted else []
@@ -139,7 +154,7 @@ class ClaimLoop:
         worker_id = self.worker_id
         try:
             claims = await self._trade(connection, batch, lanes, wanted if lanes else 0)
-        except CONNECTION_ERRORS:
+        except DATABASE_ERRORS:
             if worker_id == self.worker_id:
                 self._outbox[:0] = batch
             raise
@@ -182,7 +197,8 @@ class ClaimLoop:
             else:
                 settled, claims = await settle(connection, self.worker_id, self._options.name, finished), []
         except REFUSALS:
-            settled, claims = await self._settle_one_by_one(connection, finished), []
+            settled = await self._settle_one_by_one(connection, finished)
+            claims = await claim(connection, self.worker_id, lanes, wanted) if wanted else []
         self._note(finished, settled)
         return claims
 
@@ -198,7 +214,8 @@ class ClaimLoop:
                 settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
             except REFUSALS as error:
                 outcomes[place] = outcome = _refused(outcome, error)
-                settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
+                with suppress(*REFUSALS):
+                    settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
         return settled
 
     async def _put_back(self, connection: AsyncConnection, batch: Sequence[Outcome]) -> None:
@@ -234,7 +251,8 @@ class ClaimLoop:
 
     async def _recount(self, connection: AsyncConnection) -> None:
         """Give back leases that this worker does not know of: claims whose answer was lost with a connection."""
-        self._next_recount = monotonic() + RECOUNT
+        self._next_recount = monotonic() + self._recount_pause
+        self._recount_pause = min(RECOUNT, self._recount_pause * 5)
         unknown = [
             Outcome.released(task_id, attempt)
             for task_id, attempt in await held_by(connection, self.worker_id)

@@ -8,7 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from djqueue import events
 from djqueue.records import Claim, Outcome
@@ -18,6 +18,7 @@ from .estimates import Estimates
 from .executor import INTERRUPT
 from .handle import ExecutorHandle, describe_exit
 from .progress import IDLE, ProgressPage
+from .spawners import Spawner
 
 PREFETCH = 0.05
 """Seconds of work to hold for each executor."""
@@ -35,14 +36,8 @@ RECALL_AFTER = 0.02
 """Seconds without news from an executor after which its unstarted tasks are given to others."""
 TICK = 0.01
 RESPAWN_PAUSE = 0.5
-
-
-class Spawner(Protocol):
-    """Starts and kills executor processes."""
-
-    def spawn(self, slot: int, connection: socket.socket) -> None: ...
-
-    def kill(self, pid: int, number: int) -> None: ...
+HANG_UP_AFTER = 0.1
+"""Seconds between the end of an executor's process and the end of its connection."""
 
 
 class Pool:
@@ -165,7 +160,7 @@ class Pool:
         for item in items:
             task_id, attempt, ending, *rest = item
             outcome = Outcome(task_id, attempt, Ending(ending), *rest)
-            claim = executor.forget(task_id)
+            claim = executor.forget(task_id, attempt)
             if claim is None:
                 continue
             if outcome.started is not None:
@@ -223,16 +218,15 @@ class Pool:
         self._waiting.clear()
         self._waiting_load = 0.0
         for executor in self.executors.values():
-            executor.outstanding.clear()
+            executor.forget_all()
         self.kill()
 
     def release_running(self) -> None:
         """Give back everything that was sent to executors; outcomes they still send are not heard."""
         released = []
         for executor in self.executors.values():
-            for task_id, (_, claim, _) in list(executor.outstanding.items()):
-                executor.forget(task_id)
-                released.append(Outcome.released(claim.id, claim.attempt))
+            released += [Outcome.released(claim.id, claim.attempt) for _, claim, _ in executor.outstanding.values()]
+            executor.forget_all()
         if released:
             self._on_outcomes(released)
 
@@ -258,6 +252,14 @@ class Pool:
         for executor in self.executors.values():
             if executor.pid == pid:
                 executor.status = status
+                # A process that the task forked may keep the socket open; what the executor still said has arrived
+                # by then.
+                asyncio.get_running_loop().call_later(HANG_UP_AFTER, executor.hang_up)
+
+    def expired(self) -> None:
+        """The watchdog kills the executors, because the lease was not renewed in time: no fault of what they run."""
+        for executor in self.executors.values():
+            executor.expired = True
 
     def closed(self, executor: ExecutorHandle) -> None:
         """The connection to an executor ended: it died, or it was told to stop."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import select
+from collections.abc import Coroutine
 from time import monotonic
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
@@ -62,7 +64,16 @@ def _decoded(claim: Claim) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
 def _call(definition: TaskDefinition, args: list[Any], kwargs: dict[str, Any], request: Request) -> Any:
     with running(definition, request):
         value = definition(*args, **kwargs)
-        return asyncio.run(value) if inspect.iscoroutine(value) else value
+        return asyncio.run(_awaited(value)) if inspect.iscoroutine(value) else value
+
+
+async def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
+    # The ORM of coroutines works in a thread of asgiref's, whose connections want the same care.
+    await sync_to_async(_drop_dead_connections)()
+    try:
+        return await value
+    finally:
+        await sync_to_async(_clean_connections)()
 
 
 def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], hostname: str) -> Request:

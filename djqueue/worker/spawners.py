@@ -7,9 +7,20 @@ import os
 import socket
 from collections.abc import Callable
 from queue import SimpleQueue
+from time import monotonic
+from typing import Protocol
 
 from . import forkserver
+from .executor import INTERRUPT
 from .forkserver import MESSAGE, Message
+
+
+class Spawner(Protocol):
+    """Starts and kills executor processes."""
+
+    def spawn(self, slot: int, connection: socket.socket) -> None: ...
+
+    def kill(self, pid: int, number: int) -> None: ...
 
 
 class ForkSpawner:
@@ -18,6 +29,7 @@ class ForkSpawner:
     def __init__(self, connection: socket.socket) -> None:
         self.on_spawned: Callable[[int, int], None]
         self.on_exited: Callable[[int, int], None]
+        self.on_expired: Callable[[], None]
         self.on_gone: Callable[[], None]
         self._connection = connection
 
@@ -58,18 +70,26 @@ class ForkSpawner:
         message = Message(*MESSAGE.unpack(data))
         if message.kind == forkserver.SPAWNED:
             self.on_spawned(message.subject, int(message.value))
+        elif message.kind == forkserver.EXPIRED:
+            self.on_expired()
         elif message.kind == forkserver.EXITED:
             self.on_exited(message.subject, int(message.value))
 
 
 class SoloSpawner:
-    """Hands the one executor's socket to the main thread, which runs tasks in the worker's own process."""
+    """Hands the one executor's socket to the main thread, which runs tasks in the worker's own process.
+
+    Nothing can be killed here. A task whose lease is about to end is interrupted, which one that catches
+    ``BaseException`` or sits in C code does not heed.
+    """
 
     def __init__(self) -> None:
         self.sockets: SimpleQueue[socket.socket | None] = SimpleQueue()
         self.on_spawned: Callable[[int, int], None]
         self.on_exited: Callable[[int, int], None]
+        self.on_expired: Callable[[], None]
         self.on_gone: Callable[[], None]
+        self._watchdog: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
         """Nothing to hear: an executor that dies takes the worker with it."""
@@ -82,10 +102,14 @@ class SoloSpawner:
         asyncio.get_running_loop().call_soon(self.on_spawned, slot, os.getpid())
 
     def kill(self, pid: int, number: int) -> None:
-        os.kill(pid, number)
+        os.kill(pid, INTERRUPT)
 
     def lease(self, until: float) -> None:
-        """There is no watchdog for a process by itself."""
+        """Interrupt what runs at the monotonic time ``until`` unless a later time is set before."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        pause = max(0.0, until - monotonic())
+        self._watchdog = asyncio.get_running_loop().call_later(pause, self.kill, os.getpid(), INTERRUPT)
 
     def close(self) -> None:
         self.sockets.put(None)

@@ -14,7 +14,7 @@ from django.db import connections
 from djqueue import registry
 
 from . import forkserver
-from .executor import Executor
+from .executor import Executor, exit_now
 from .options import WorkerOptions
 from .progress import ProgressPage
 from .spawners import ForkSpawner, SoloSpawner
@@ -47,33 +47,42 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     connections.close_all()
     spawner = SoloSpawner()
     worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))
-    ended: list[ExitCode] = []
+    ended = [ExitCode.CRASHED]
+    began, served = threading.Event(), threading.Event()
+
+    async def begin() -> ExitCode:
+        worker.asyncio_loop = asyncio.get_running_loop()
+        began.set()
+        return await worker.run()
 
     def work() -> None:
         try:
-            ended.append(asyncio.run(_run(worker)))
+            ended[0] = asyncio.run(begin())
         finally:
+            began.set()
             spawner.close()
+            if not served.wait(1.0):
+                exit_now(ended[0])  # a task that did not heed its interruption; nobody waits for its outcome
 
-    _install_signals(worker)
     loop = threading.Thread(target=work, name="djqueue-loop")
     loop.start()
+    began.wait()
+    _install_signals(worker)
     while (connection := spawner.sockets.get()) is not None:
-        Executor(connection, page, 0, options.name).serve()
+        Executor(connection, page, 0, options.name, alone=False).serve()
+    served.set()
     loop.join()
-    return ended[0] if ended else ExitCode.CRASHED
+    return ended[0]
 
 
 async def _run(worker: Worker) -> ExitCode:
     worker.asyncio_loop = asyncio.get_running_loop()
-    if threading.current_thread() is threading.main_thread():
-        _install_signals(worker)
+    _install_signals(worker)
     return await worker.run()
 
 
 def _install_signals(worker: Worker) -> None:
     def stop(signum: int, frame: Any) -> None:
-        # Before the loop began there is nothing to drain, and after it has ended nothing is left to stop.
         if worker.asyncio_loop is not None and not worker.asyncio_loop.is_closed():
             worker.asyncio_loop.call_soon_threadsafe(worker.stop)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from time import monotonic
 
 from psycopg import AsyncConnection, sql
+from psycopg.errors import QueryCanceled
 
 from djqueue import events
 from djqueue.conf import seconds, settings
@@ -19,8 +21,9 @@ from djqueue.store.wakeup import CHANNEL, DUE
 from djqueue.store.workers import Counts, heartbeat
 
 from .clock import DatabaseClock
-from .link import CONNECTION_ERRORS, Link
+from .link import DATABASE_ERRORS, Link
 
+LISTEN = sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL))
 PROMOTE_EVERY = 1.0
 PRUNE_EVERY = 60.0
 ORPHANS_EVERY = 60.0
@@ -38,7 +41,7 @@ class Upkeep:
         on_notify: Callable[[str], None],
         on_promoted: Callable[[], None],
         on_renewed: Callable[[float], None],
-        on_lease_lost: Callable[[], Awaitable[None]],
+        on_lease_lost: Callable[[AsyncConnection], Awaitable[None]],
     ) -> None:
         self.worker_id = 0
         self.listening = False
@@ -61,11 +64,11 @@ class Upkeep:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            connection = await self._link.connection()
             try:
+                connection = await self._link.connection()
                 await self._listen(connection)
                 await self._work(connection)
-            except CONNECTION_ERRORS as error:
+            except DATABASE_ERRORS as error:
                 self.listening = False
                 await self._link.broken(error)
 
@@ -77,18 +80,20 @@ class Upkeep:
             pause = max(0.0, min(self._due.values()) - monotonic())
             # Also without LISTEN this is the way to wait: it notices a connection that breaks.
             async for notify in connection.notifies(timeout=pause, stop_after=1):
-                self._heard(notify.payload)
+                self.heard(notify.payload)
 
-    def _heard(self, payload: str) -> None:
-        if payload.startswith(DUE):
+    def heard(self, payload: str) -> None:
+        """Take a wake-up. Anybody can send one, so one that makes no sense is ignored."""
+        if not payload.startswith(DUE):
+            self._on_notify(payload)
+            return
+        with suppress(ValueError):
             soon = monotonic() + float(payload.removeprefix(DUE))
             self._due[self._promote] = min(self._due[self._promote], soon)
-        else:
-            self._on_notify(payload)
 
     async def _listen(self, connection: AsyncConnection) -> None:
-        if settings.LISTEN and self._listens_on is not connection:
-            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+        if settings.LISTEN is True and self._listens_on is not connection:
+            await connection.execute(LISTEN)
             self._listens_on = connection
             self.listening = True
 
@@ -97,7 +102,7 @@ class Upkeep:
         asked = monotonic()
         beat = await heartbeat(connection, self.worker_id, settings.LEASE, counts, draining=draining)
         if beat is None:
-            await self._on_lease_lost()
+            await self._on_lease_lost(connection)
             return 0.0
         self._clock.sync(beat.epoch)
         self._on_renewed(asked + settings.LEASE)
@@ -129,7 +134,33 @@ class Upkeep:
         full = False
         for name, keep in settings.RETENTION.items():
             if keep is not None:
-                pruned = await prune(connection, State[name.upper()], seconds(keep))
+                try:
+                    pruned = await prune(connection, State[name.upper()], seconds(keep))
+                except QueryCanceled as error:
+                    events.emit(events.PruningFailed(name, str(error)))
+                    continue
                 full = full or pruned == PRUNE_BATCH
         # While there is a backlog, half of the time at the most goes into it.
         return max(0.05, monotonic() - began) if full else PRUNE_EVERY
+
+
+class Listener:
+    """Hears wake-ups over a connection of their own, where the worker's others go through a pooler."""
+
+    def __init__(self, link: Link, heard: Callable[[str], None]) -> None:
+        self.listening = False
+        self._link = link
+        self._heard = heard
+
+    async def run(self) -> None:
+        """Listen until cancelled. While the connection is away, workers poll."""
+        while True:
+            try:
+                connection = await self._link.connection()
+                await connection.execute(LISTEN)
+                self.listening = True
+                async for notify in connection.notifies():
+                    self._heard(notify.payload)
+            except DATABASE_ERRORS as error:
+                self.listening = False
+                await self._link.broken(error)

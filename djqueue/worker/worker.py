@@ -7,12 +7,15 @@ import os
 import platform
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from enum import IntEnum
 from time import monotonic
+from typing import Any
 
 import django
 from django.db import connections
+from psycopg import AsyncConnection
 
 import djqueue
 from djqueue import events
@@ -21,14 +24,14 @@ from djqueue.records import Outcome
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
 from .clock import DatabaseClock
-from .link import CONNECTION_ERRORS, Link
+from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .loop import ClaimLoop
 from .options import WorkerOptions
 from .pool import Pool
 from .progress import ProgressPage
 from .spawners import ForkSpawner, SoloSpawner
-from .upkeep import Upkeep
+from .upkeep import Listener, Upkeep
 
 GRACE = 5.0
 """Seconds that interrupted tasks have to clean up before their executor is killed."""
@@ -59,8 +62,10 @@ class Worker:
         self._clock = DatabaseClock()
         alias = settings.DATABASE
         self._work_link = Link(alias, f"worker {options.name}")
-        listen_alias = settings.LISTEN if isinstance(settings.LISTEN, str) else alias
-        self._upkeep_link = Link(listen_alias, f"upkeep {options.name}")
+        self._upkeep_link = Link(alias, f"upkeep {options.name}")
+        self._listen_link = (
+            Link(settings.LISTEN, f"listen {options.name}") if isinstance(settings.LISTEN, str) else None
+        )
         self._lookout = Lookout(options.queues, settings.POLL_MAX)
         self._loop = ClaimLoop(options, self._work_link, self._clock, self._lookout)
         self._pool = Pool(spawner, page, options.concurrency, self._outcomes)
@@ -74,35 +79,47 @@ class Worker:
             on_renewed=self._renewed,
             on_lease_lost=self._lease_lost,
         )
+        self._listener = Listener(self._listen_link, self._upkeep.heard) if self._listen_link else None
         spawner.on_spawned = self._pool.spawned
         spawner.on_exited = self._pool.exited
+        spawner.on_expired = self._pool.expired
         spawner.on_gone = self._fork_server_gone
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
         self._stops = 0
         self._exit_code = ExitCode.DRAINED
+        self._work: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> ExitCode:
         started = monotonic()
-        await self._register()
+        await self._register_first()
         self._spawner.watch()
         await self._pool.start()
         upkeep = asyncio.create_task(self._upkeep.run())
+        if self._listener is not None:
+            self._spawn_background(self._listener.run())
         self._announce()
-        work = asyncio.create_task(self._loop.run())
+        self._work = asyncio.create_task(self._loop.run())
         try:
-            await asyncio.wait([work, upkeep], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([self._work, upkeep], return_when=asyncio.FIRST_COMPLETED)
             if upkeep.done():
                 await upkeep  # it only ends by an error
-            await work
+            with suppress(asyncio.CancelledError):
+                await self._work
         finally:
             upkeep.cancel()
             await self._leave()
         events.emit(events.WorkerStopped(self.options.name, self._loop.settled, monotonic() - started))
         return self._exit_code
 
-    async def _register(self) -> None:
-        connection = await self._work_link.connection()
+    async def _register_first(self) -> None:
+        while not self._stops:
+            try:
+                return await self._register(await self._work_link.connection())
+            except DATABASE_ERRORS as error:
+                await self._work_link.broken(error)
+
+    async def _register(self, connection: AsyncConnection) -> None:
         options = self.options
         row = WorkerRow(
             options.name,
@@ -136,36 +153,42 @@ class Worker:
         self._loop.outcomes(outcomes)
 
     def _counts(self) -> tuple[Counts, bool]:
-        self._lookout.listening = self._upkeep.listening
+        self._lookout.listening = (self._listener or self._upkeep).listening
         return self._loop.counts._replace(running=self._pool.running), self._loop.draining
 
     def _renewed(self, until: float) -> None:
-        self._spawner.lease(until - settings.LEASE * LEASE_MARGIN)
+        self._loop.lease_until = until - settings.LEASE * LEASE_MARGIN
+        self._spawner.lease(self._loop.lease_until)
 
-    async def _lease_lost(self) -> None:
+    async def _lease_lost(self, connection: AsyncConnection) -> None:
         """Others may run our tasks by now: abort them, and begin again under a new id."""
         events.emit(events.LeaseLost(self.options.name, len(self._loop.held)))
+        # Until there is a new id nothing is claimed, and what a claim under way brings is not taken.
+        self._loop.worker_id, self._loop.lease_until = 0, 0.0
         self._loop.abandon()
-        await self._register()
+        await self._register(connection)
 
     def _fork_server_gone(self) -> None:
         if self._exit_code is ExitCode.DRAINED and not self._pool.stopping:
             self._exit_code = ExitCode.CRASHED
-            self.stop()
+            self._drain()
 
     def stop(self) -> None:
         """Drain; asked again, interrupt what runs; asked a third time, end now."""
         self._stops += 1
         if self._stops == 1:
-            events.emit(events.WorkerStopping(self.options.name, "drain", self._pool.running))
-            self._loop.drain()
-            if self.options.drain_timeout is not None:
-                self._spawn_background(self._after(self.options.drain_timeout, self._soft_stop))
+            self._drain()
         elif self._stops == 2:
             self._soft_stop()
         else:
             # The lease returns the rest: nobody renews it any more, and the fork server kills the executors.
             os._exit(128 + signal.SIGTERM)
+
+    def _drain(self) -> None:
+        events.emit(events.WorkerStopping(self.options.name, "drain", self._pool.running))
+        self._loop.drain()
+        if self.options.drain_timeout is not None:
+            self._spawn_background(self._after(self.options.drain_timeout, self._soft_stop))
 
     def _soft_stop(self) -> None:
         if not self._loop.held:
@@ -178,21 +201,29 @@ class Worker:
         # More than once, because an OS signal that comes just before a task falls asleep does not wake it. A task
         # that was interrupted already is left to clean up.
         for _ in range(int(GRACE / INTERRUPT_EVERY)):
+            if not self._pool.running:
+                break
             self._pool.interrupt()
             await asyncio.sleep(INTERRUPT_EVERY)
-        self._release_by_force()
-
-    def _release_by_force(self) -> None:
-        """Kill what did not heed the interruption; that is no fault of the tasks."""
+        # What did not heed the interruption is killed; that is no fault of the tasks.
         self._pool.release_running()
         self._pool.kill()
+        await asyncio.sleep(GRACE)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave although outcomes could not be stored: the database is away."""
+        events.emit(events.WorkerStopping(self.options.name, "give up", len(self._loop.held)))
+        self._loop.give_up()
+        if self._work is not None:
+            self._work.cancel()
 
     async def _after(self, pause: float, action: Callable[[], None]) -> None:
         await asyncio.sleep(pause)
         action()
 
-    def _spawn_background(self, coroutine: object) -> None:
-        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+    def _spawn_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -205,10 +236,11 @@ class Worker:
         try:
             connection = await asyncio.wait_for(self._work_link.connection(), timeout=2)
             await leave(connection, self._loop.worker_id)
-        except (*CONNECTION_ERRORS, TimeoutError):
+        except (*DATABASE_ERRORS, TimeoutError):
             pass  # the lease ends by itself
-        await self._work_link.close()
-        await self._upkeep_link.close()
+        for link in (self._work_link, self._upkeep_link, self._listen_link):
+            if link is not None:
+                await link.close()
 
 
 def describe_database(alias: str) -> str:

@@ -131,3 +131,21 @@ def loses_its_connection() -> None:
 @shared_task
 def logs(text: str) -> None:
     logger.warning(text)
+
+
+@shared_task(bind=True)
+def leaves_a_child_and_dies(self: Any, path: str) -> int:
+    """In its first attempt forks a process that outlives it and holds on to all that it had open."""
+    if self.request.delivery_info["redelivered"]:
+        return 2
+    if os.fork() == 0:
+        note(path, os.getpid())
+        time.sleep(60)
+        os._exit(0)
+    os.kill(os.getpid(), 9)
+    return 1
+
+
+@shared_task
+async def counts_marks() -> int:
+    return await Mark.objects.acount()
