@@ -264,8 +264,8 @@ def test_a_coroutine_gets_a_new_connection_when_its_last_one_was_ended(workers: 
     assert counts_marks.delay().get(timeout=30) == 0
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-            " AND datname = current_database() AND application_name NOT LIKE 'djqueue %'"
+            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND datname = current_database() AND application_name NOT LIKE 'djqueue %'"
         )
         assert cursor.fetchone() == (1,)
 

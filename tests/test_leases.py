@@ -57,8 +57,9 @@ def enqueue_elsewhere(session: psycopg.Connection, file: Notes, number: int) -> 
     """Enqueue outside of the test's open transaction."""
     with session.transaction():
         rows = session.execute(
-            "INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs) SELECT gen_random_uuid(), %s, 'default',"
-            " 0, jsonb_build_array(%s::text, 'meanwhile', 0.02), '{}' FROM generate_series(1, %s) RETURNING id",
+            "INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs)"
+            " SELECT gen_random_uuid(), %s, 'default', 0, jsonb_build_array(%s::text, 'meanwhile', 0.02), '{}'"
+            " FROM generate_series(1, %s) RETURNING id",
             (notes.name, file.path, number),
         ).fetchall()
         session.execute(
@@ -71,7 +72,8 @@ def enqueue_elsewhere(session: psycopg.Connection, file: Notes, number: int) -> 
 
 def finished_by(session: psycopg.Connection, ids: list[str]) -> dict[str, int]:
     rows = session.execute(
-        "SELECT split_part(worker, '@', 1), count(*) FROM djqueue_taskresult WHERE task_id = ANY (%s::uuid[]) GROUP BY 1",
+        "SELECT split_part(worker, '@', 1), count(*) FROM djqueue_taskresult"
+        " WHERE task_id = ANY (%s::uuid[]) GROUP BY 1",
         (ids,),
     )
     return dict(rows.fetchall())

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from djqueue.exceptions import WorkerLostError
 from djqueue.models import Queue, ReadyTask, RunningTask, ScheduledTask, Task, TaskAttempt, TaskResult, Worker
@@ -967,3 +967,13 @@ class TestTheDatabaseRefuses:
         claim_all(session, worker)
         with pytest.raises(psycopg.errors.UniqueViolation):
             session.sql("INSERT INTO djqueue_runningtask SELECT * FROM djqueue_runningtask")
+
+
+def test_each_table_says_in_the_database_what_it_is_for(db):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, obj_description(oid) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'djqueue%%'"
+        )
+        comments = dict(cursor.fetchall())
+    assert len(comments) == 8
+    assert all(comments.values()), comments
