@@ -82,10 +82,16 @@ class WorkerReclaimed:
 
 @dataclass(frozen=True, slots=True)
 class PruningFailed:
-    """Old results of a state could not be deleted in time."""
+    """Old results could not be deleted in time."""
 
-    state: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """Rows that contradicted others were removed."""
+
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,21 +110,29 @@ def test_an_executor_whose_forked_child_lives_on_is_known_to_be_dead(workers: Wo
         psutil.Process(int(child)).kill()
 
 
-def test_a_task_that_has_a_result_already_and_stands_in_line_again_harms_no_other(
-    workers: Workers, file: Notes
-) -> None:
-    results = enqueue_many(file, 50, 0)
-    twice = results[20]
+def test_rows_that_contradict_others_are_removed_and_harm_no_other_task(workers: Workers, file: Notes) -> None:
+    results = enqueue_many(file, 60, 0)
+    finished, again = results[20], results[40]
+    worker = workers.run("-c", "1", "-Q", "another")
     TaskResult.objects.create(
-        task_id=twice.id, state=State.SUCCEEDED, attempt=1, worker="another", value=7, finished_at=timezone.now()
+        task_id=finished.id, state=State.SUCCEEDED, attempt=1, worker="another", value=7, finished_at=timezone.now()
+    )
+    for twice in results[30:33]:
+        ReadyTask.objects.create(queue="default", priority=0, task_id=twice.id, attempt=0)
+    RunningTask.objects.create(
+        task_id=again.id, attempt=1, worker_id=Worker.objects.get().pk, claimed_at=timezone.now()
     )
 
-    worker = workers.run("-c", "1")
+    second = workers.run("-c", "1")
 
-    eventually(lambda: not RunningTask.objects.exists() and not ReadyTask.objects.exists())
-    assert_none_lost(file, results)
-    assert twice.get() == 7
-    assert worker.process.poll() is None
+    eventually(lambda: not ReadyTask.objects.exists())
+    worker.send(signal.SIGTERM)  # it never heard of the task that stands in its name
+    assert worker.wait() == 0
+    eventually(all_finished(results))
+    assert finished.get() == 7
+    second.wait_for_log("the queue contradicted itself")
+    assert second.process.poll() is None
+    assert runs_beyond_the_first(file) <= 1
 
 
 @pytest.mark.parametrize("payload", ["~", "~soon", "~nan", "~-1e400", "no such queue", "x" * 7000, "~" * 7000])

@@ -201,7 +201,7 @@ class Store(RuleBasedStateMachine):
     @rule(state=st.sampled_from([State.SUCCEEDED, State.FAILED, State.CANCELLED]))
     def prune(self, state: State) -> None:
         old = [i for i, task in self.tasks.items() if task.place == state.name.lower()]
-        assert self.session(prune, state, 0.0) == len(old)
+        assert self.session(prune, {state: 0.0}) == len(old)
         self.remove(old)
 
     # The model

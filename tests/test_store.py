@@ -867,7 +867,7 @@ class TestResults:
         self.aged(session, old, 100)
         self.aged(session, older, 1000)
         self.aged(session, young, 10)
-        assert session(prune, State.SUCCEEDED, 60.0) == 2
+        assert session(prune, {State.SUCCEEDED: 60.0}) == 2
         assert session.places() == {young: "succeeded"}
         assert [str(task_id) for task_id in Task.objects.values_list("id", flat=True)] == [young]
 
@@ -877,8 +877,8 @@ class TestResults:
         session(settle, worker, "w", [succeeded(good), failed(bad)])
         for task_id in (good.id, bad.id):
             self.aged(session, task_id, 100)
-        assert session(prune, State.CANCELLED, 60.0) == 0
-        assert session(prune, State.FAILED, 60.0) == 1
+        assert session(prune, {State.CANCELLED: 60.0}) == 0
+        assert session(prune, {State.FAILED: 60.0}) == 1
         assert session.places() == {good.id: "succeeded"}
         assert not TaskAttempt.objects.exists()
 
@@ -886,9 +886,9 @@ class TestResults:
         made = self.finish(session, worker, 5)
         for age, task_id in enumerate(made, start=100):
             self.aged(session, task_id, age)
-        assert session(prune, State.SUCCEEDED, 60.0, 2) == 2
+        assert session(prune, {State.SUCCEEDED: 60.0}, 2) == 2
         assert set(session.places()) == set(made[:3])
-        assert [session(prune, State.SUCCEEDED, 60.0, 2) for _ in range(3)] == [2, 1, 0]
+        assert [session(prune, {State.SUCCEEDED: 60.0}, 2) for _ in range(3)] == [2, 1, 0]
 
     def test_pruning_leaves_unfinished_tasks_alone(self, session, worker):
         ready, running = enqueue(1), None
@@ -896,7 +896,7 @@ class TestResults:
         running = ready
         later = noop.apply_async(countdown=60).id
         waiting = enqueue(1)
-        assert sum(session(prune, state, -3600.0) for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED)) == 0
+        assert sum(session(prune, {state: -3600.0}) for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED)) == 0
         assert session.places() == {running[0]: "running", later: "scheduled", waiting[0]: "ready"}
 
     def test_two_pruners_share_the_work(self, connect, runner):
@@ -907,7 +907,7 @@ class TestResults:
 
         async def drain(connection: psycopg.AsyncConnection) -> int:
             total = 0
-            while number := await prune(connection, State.SUCCEEDED, 60.0, 9):
+            while number := await prune(connection, {State.SUCCEEDED: 60.0}, 9):
                 total += number
             return total
 
@@ -916,6 +916,25 @@ class TestResults:
 
         assert sum(runner.run(race())) == 100
         assert not Task.objects.exists()
+
+    def test_pruning_looks_at_several_states_at_once(self, session, worker):
+        enqueue(3)
+        good, bad, kept = claim_all(session, worker)
+        session(settle, worker, "w", [succeeded(good), failed(bad), failed(kept)])
+        self.aged(session, good.id, 100)
+        self.aged(session, bad.id, 1000)
+        self.aged(session, kept.id, 100)
+        assert session(prune, {State.SUCCEEDED: 60.0, State.FAILED: 600.0}) == 2
+        assert session.places() == {kept.id: "failed"}
+
+    def test_pruning_does_not_wait_long_for_a_lock(self, session, worker):
+        (old,) = self.finish(session, worker, 1)
+        self.aged(session, old, 100)
+        with transaction.atomic():
+            Task.objects.select_for_update().get(pk=old)
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                session(prune, {State.SUCCEEDED: 60.0})
+        assert session(prune, {State.SUCCEEDED: 60.0}) == 1
 
     def test_forgetting_deletes_finished_tasks_only(self, session, worker):
         from django.db import connection

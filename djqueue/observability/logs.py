@@ -136,7 +136,15 @@ def reclaimed(event: events.WorkerReclaimed) -> None:
 
 @events.subscribe(events.PruningFailed)
 def pruning_failed(event: events.PruningFailed) -> None:
-    logger.warning("%s tasks could not be pruned in time (%s); trying again in a minute", event.state, event.error)
+    logger.warning("old tasks could not be pruned in time (%s); trying again in a minute", event.error)
+
+
+@events.subscribe(events.Repaired)
+def repaired(event: events.Repaired) -> None:
+    logger.error(
+        "the queue contradicted itself, as after changes by hand: %d rows of tasks that are elsewhere were removed",
+        event.rows,
+    )
 
 
 @events.subscribe(events.LeaseLost)

@@ -60,7 +60,6 @@ leased AS (
     INSERT INTO djqueue_runningtask (task_id, attempt, worker_id, claimed_at)
     SELECT claimed.id, claimed.attempt, $1, claimed.claimed_at
     FROM claimed
-    ON CONFLICT (task_id) DO NOTHING
 )
 SELECT
     claimed.id::text, claimed.attempt, claimed.name, claimed.args::text, claimed.kwargs::text, claimed.options::text,

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from psycopg import AsyncConnection
 
 from djqueue.states import State
 
 BATCH = 2000
-
 MOST_SECONDS = 2
-"""Longest time that a statement may take: what else its connection is for must not wait."""
+"""Longest time that the statement may take: what else its connection is for must not wait."""
 
-# Why this shape. A bounded number of the oldest rows by the index on finished_at; each statement is its own
-# transaction, so retention never holds locks or a snapshot for long. SKIP LOCKED lets several workers prune.
+# Why this shape. For each state a bounded number of the oldest rows by the index on finished_at and state; each call is
+# its own transaction, so retention never holds locks or a snapshot for long. SKIP LOCKED lets several workers prune.
 PRUNE = """
-WITH old AS MATERIALIZED (
-    SELECT ctid AS place, task_id
-    FROM djqueue_taskresult
-    WHERE state = %(state)s AND finished_at < statement_timestamp() - make_interval(secs => %(keep)s)
-    ORDER BY finished_at
-    LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
+WITH kept AS MATERIALIZED (
+    SELECT * FROM unnest(%(states)s::smallint[], %(seconds)s::double precision[]) AS kept (state, seconds)
+),
+old AS MATERIALIZED (
+    SELECT oldest.place, oldest.task_id
+    FROM kept
+    CROSS JOIN LATERAL (
+        SELECT result.ctid AS place, result.task_id
+        FROM djqueue_taskresult AS result
+        WHERE result.state = kept.state
+            AND result.finished_at < statement_timestamp() - make_interval(secs => kept.seconds)
+        ORDER BY result.finished_at
+        LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    ) AS oldest
 ),
 results AS (
     DELETE FROM djqueue_taskresult WHERE ctid = ANY (ARRAY(SELECT place FROM old))
@@ -35,13 +44,15 @@ SELECT count(*) FROM old
 """
 
 
-async def prune(connection: AsyncConnection, state: State, keep: float, limit: int = BATCH) -> int:
-    """Delete up to ``limit`` tasks that finished in ``state`` more than ``keep`` seconds ago; return how many.
+async def prune(connection: AsyncConnection, keep: Mapping[State, float], limit: int = BATCH) -> int:
+    """Delete tasks that finished longer ago than ``keep`` says, in seconds by state; return how many.
 
-    Raises ``psycopg.errors.QueryCanceled`` and deletes nothing if that takes too long.
+    Deletes up to ``limit`` of each state. Raises ``psycopg.errors.QueryCanceled`` and deletes nothing if that takes
+    too long.
     """
+    values = {"states": [int(state) for state in keep], "seconds": list(keep.values()), "limit": limit}
     async with connection.transaction():
         await connection.execute(f"SET LOCAL statement_timeout = '{MOST_SECONDS}s'")
-        row = await (await connection.execute(PRUNE, {"state": int(state), "keep": keep, "limit": limit})).fetchone()
+        row = await (await connection.execute(PRUNE, values)).fetchone()
     assert row is not None
     return int(row[0])

@@ -14,8 +14,7 @@ from .functions import Function
 # Why this shape. The fence comes first: only rows that this worker holds under this attempt are locked and deleted, so
 # an outcome that arrives after its lease was reclaimed changes nothing. The ids come sorted, which makes every batch
 # lock in one order. `worker_id + 0` keeps the planner from reading all of the worker's leases through the
-# index on worker_id instead of one row by primary key. A task that somehow has a result already keeps it: one such row
-# must not stop the batch it is in. Values travel as one JSON array and errors, which are rare,
+# index on worker_id instead of one row by primary key. Values travel as one JSON array and errors, which are rare,
 # as an object by id: no element is quoted twice. 5, 6 and 7 are `State`'s final states, 8 is `Ending.FORGOTTEN`.
 SETTLE = Function(
     name="djqueue_settle_v1",
@@ -61,7 +60,6 @@ stored AS (
         to_timestamp(held.started), to_timestamp(held.finished)
     FROM held
     WHERE held.ending <= 7
-    ON CONFLICT (task_id) DO NOTHING
 ),
 remembered AS (
     INSERT INTO djqueue_taskattempt (task_id, attempt, outcome, worker, error, started_at, finished_at)

@@ -21,6 +21,7 @@ from djqueue.store.exchange import exchange
 from djqueue.store.lose import lose
 from djqueue.store.promote import promote
 from djqueue.store.release import held_by, release
+from djqueue.store.repair import repair
 from djqueue.store.settle import settle
 from djqueue.store.workers import Counts
 
@@ -40,12 +41,7 @@ RECOUNT = 60.0
 """Seconds between two comparisons of the leases in the database with what is held here."""
 FIRST_RECOUNT = 2.0
 """Seconds between the first two: the server may still be at work for a connection that was lost."""
-REFUSALS = (
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.errors.ProgramLimitExceeded,
-    psycopg.errors.StatementTooComplex,
-)
+REFUSALS = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 """What PostgreSQL says of a value that it cannot hold."""
 FINISHING = (Ending.SUCCEEDED, Ending.FAILED, Ending.CANCELLED, Ending.FORGOTTEN)
 
@@ -70,6 +66,7 @@ class ClaimLoop:
         self._next_recount = 0.0
         self._recount_pause = FIRST_RECOUNT
         self._given_up = False
+        self._contradicted = False
 
     def outcomes(self, ended: list[Outcome]) -> None:
         """Take outcomes from the pool, to be settled soon."""
@@ -118,6 +115,7 @@ class ClaimLoop:
             try:
                 await self._round(await self._link.connection())
             except DATABASE_ERRORS as error:
+                self._contradicted = isinstance(error, psycopg.IntegrityError)
                 await self._link.broken(error)
                 self._next_recount, self._recount_pause = 0.0, FIRST_RECOUNT
                 self._lookout.restart()
@@ -144,6 +142,9 @@ class ClaimLoop:
         return 0 if self.draining or now >= self.lease_until else self.pool.wanted()
 
     async def _round(self, connection: AsyncConnection) -> None:
+        if self._contradicted:
+            events.emit(events.Repaired(await repair(connection)))
+            self._contradicted = False
         if monotonic() >= self._next_recount:
             await self._recount(connection)
         wanted = self._wanted(monotonic())

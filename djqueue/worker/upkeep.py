@@ -130,16 +130,15 @@ class Upkeep:
         return PROMOTE_EVERY if next_in is None else min(PROMOTE_EVERY, next_in)
 
     async def _prune(self, connection: AsyncConnection) -> float:
+        keep = {State[name.upper()]: seconds(kept) for name, kept in settings.RETENTION.items() if kept is not None}
+        if not keep:
+            return PRUNE_EVERY
         began = monotonic()
-        full = False
-        for name, keep in settings.RETENTION.items():
-            if keep is not None:
-                try:
-                    pruned = await prune(connection, State[name.upper()], seconds(keep))
-                except QueryCanceled as error:
-                    events.emit(events.PruningFailed(name, str(error)))
-                    continue
-                full = full or pruned == PRUNE_BATCH
+        try:
+            full = await prune(connection, keep) >= PRUNE_BATCH
+        except QueryCanceled as error:
+            events.emit(events.PruningFailed(str(error)))
+            return PRUNE_EVERY
         # While there is a backlog, half of the time at the most goes into it.
         return max(0.05, monotonic() - began) if full else PRUNE_EVERY
 

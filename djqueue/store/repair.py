@@ -1,0 +1,37 @@
+"""Repair: remove rows that contradict others, which statements by hand or a restored backup may have left.
+
+The verbs move a task between tables in one statement, so of themselves they never leave two of these rows. Looking for
+them on each claim and settlement would cost a tenth of the throughput; PostgreSQL refuses the second row anyway, and
+only then is this worth a look through the tables.
+"""
+
+from __future__ import annotations
+
+from psycopg import AsyncConnection
+
+# A result outlasts everything, and of what is left a lease outlasts a place in line.
+FINISHED_BUT_RUNNING = """
+DELETE FROM djqueue_runningtask AS running
+WHERE EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = running.task_id)
+"""
+
+ELSEWHERE_BUT_READY = """
+DELETE FROM djqueue_readytask AS ready
+WHERE EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = ready.task_id)
+    OR EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = ready.task_id)
+"""
+
+TWICE_READY = """
+DELETE FROM djqueue_readytask AS ready
+USING djqueue_readytask AS first
+WHERE first.task_id = ready.task_id
+    AND (first.queue, first.priority, first.seq) < (ready.queue, ready.priority, ready.seq)
+"""
+
+
+async def repair(connection: AsyncConnection) -> int:
+    """Remove every row that says of a task what another row contradicts; return how many."""
+    removed = 0
+    for statement in (FINISHED_BUT_RUNNING, ELSEWHERE_BUT_READY, TWICE_READY):
+        removed += (await connection.execute(statement)).rowcount
+    return removed
