@@ -61,8 +61,8 @@ def read_place(cursor: CursorWrapper, task_id: str) -> tuple[int | None, bool, b
 def read_retry_error(cursor: CursorWrapper, task_id: str) -> str | None:
     """Return the last error, as JSON, of a task that waits for a retry."""
     cursor.execute(RETRY_ERROR, {"id": task_id})
-    row: Any = cursor.fetchone()
-    return row and row[0]
+    row: tuple[str | None] | None = cursor.fetchone()
+    return None if row is None else row[0]
 
 
 def forget(cursor: CursorWrapper, task_ids: Sequence[str]) -> int:
