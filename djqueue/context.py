@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,6 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .definition import TaskDefinition
+
+# What a call may say of itself that its request repeats under the same name.
+STORED = (
+    "headers",
+    "time_limit",
+    "soft_time_limit",
+    "shadow",
+    "argsrepr",
+    "kwargsrepr",
+    "ignore_result",
+    "properties",
+    "stamps",
+    "stamped_headers",
+    "eta",
+    "origin",
+)
 
 
 class Request:
@@ -25,14 +42,48 @@ class Request:
     def get(self, key: str, default: Any = None) -> Any:
         return self.__dict__.get(key, default)
 
+    def update(self, *args: Any, **values: Any) -> None:
+        self.__dict__.update(*args, **values)
+
     def __repr__(self) -> str:
         return f"<Request: {self.__dict__!r}>"
+
+    @property
+    def timelimit(self) -> list[float | None]:
+        """Hard and soft limit of the call, in seconds."""
+        return [self.time_limit, self.soft_time_limit]
+
+    @property
+    def correlation_id(self) -> str | None:
+        return self.get("id")
+
+
+def request_of(
+    task: str, id: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any], context: dict[str, Any]
+) -> Request:
+    """Return the request of an attempt from what is stored of its call and what the claim found out.
+
+    ``context`` may hold ``parent_id``, ``root_id``, ``retries`` and ``expires`` (an epoch in seconds).
+    """
+    request = Request(id=id, task=task, args=args, kwargs=kwargs, retries=context.get("retries", 0))
+    values = request.__dict__
+    values["root_id"] = context.get("root_id") or id
+    values["parent_id"] = context.get("parent_id")
+    values["is_eager"] = values["called_directly"] = False
+    if options:
+        values.update((name, options[name]) for name in STORED if name in options)
+        values.update(options.get("stamps") or ())
+    expires = context.get("expires")
+    if expires is not None:
+        values["expires"] = datetime.datetime.fromtimestamp(expires, datetime.UTC).isoformat()
+    return request
 
 
 _NO_REQUEST = Request(called_directly=True, args=(), kwargs={}, retries=0, is_eager=False)
 
 # Each thread and each coroutine sees the task that runs in it.
 _current: ContextVar[tuple[TaskDefinition, Request] | None] = ContextVar("djqueue_current", default=None)
+_join_allowed: ContextVar[bool] = ContextVar("djqueue_join_allowed", default=False)
 
 
 def current_request() -> Request:
@@ -41,8 +92,25 @@ def current_request() -> Request:
     return _NO_REQUEST if current is None else current[1]
 
 
+def running_request() -> Request | None:
+    """Return the request of the task that runs here, or None."""
+    current = _current.get()
+    return None if current is None else current[1]
+
+
 def inside_task() -> bool:
-    return _current.get() is not None
+    """Whether a task runs here that must not wait for another."""
+    return _current.get() is not None and not _join_allowed.get()
+
+
+@contextmanager
+def allow_join_result() -> Iterator[None]:
+    """Allow ``get()`` inside a task for a block of code."""
+    token = _join_allowed.set(True)
+    try:
+        yield
+    finally:
+        _join_allowed.reset(token)
 
 
 @contextmanager

@@ -4,90 +4,116 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, overload
+from functools import cached_property
+from typing import Any, ClassVar
 
 from asgiref.sync import sync_to_async
 
 from . import registry
+from .calls import check_arguments, check_limits
+from .conf import settings
 from .context import Request, current_request
-from .enqueue import enqueue, enqueue_many
+from .eager import EagerResult, apply_eagerly
+from .enqueue import call, enqueue_many
+from .exceptions import MaxRetriesExceededError
+from .options import HOOKS, check_options
 from .results import AsyncResult
-from .routing import check_priority, check_queue
+from .retrying import plan_retry
 from .signature_check import ArgumentCheck
-
-# Celery's options that this release does not honour yet: refused by name, never ignored.
-NOT_YET = frozenset(
-    [
-        "acks_late",
-        "after_return",
-        "before_start",
-        "concurrency_key",
-        "on_failure",
-        "on_retry",
-        "on_success",
-        "transactional",
-        "unique_key",
-        "autoretry_for",
-        "base",
-        "default_retry_delay",
-        "dont_autoretry_for",
-        "expires",
-        "max_retries",
-        "pydantic",
-        "rate_limit",
-        "reject_on_worker_lost",
-        "resultrepr_maxsize",
-        "retry_backoff",
-        "retry_backoff_max",
-        "retry_jitter",
-        "retry_kwargs",
-        "retry_on_worker_lost",
-        "serializer",
-        "shadow_name",
-        "soft_time_limit",
-        "store_errors_even_if_ignored",
-        "throws",
-        "time_limit",
-        "track_started",
-        "trail",
-    ]
-)
+from .updates import update_state
 
 
 class TaskDefinition:
     """A function that can be enqueued, and its options.
 
     Calling it runs the function here and now; ``delay`` and ``apply_async`` enqueue it. Options left out have these
-    defaults; ``queue=None`` means ``DJQUEUE["DEFAULT_QUEUE"]``.
+    defaults, and a subclass, given to ``@shared_task(base=...)``, has its own. ``queue=None`` means
+    ``DJQUEUE["DEFAULT_QUEUE"]``. Times are in seconds.
+
+    A class can also be a definition by itself: give it a ``run`` method and pass an instance to ``register_task``.
     """
 
-    name: str
+    name: str = ""
     queue: str | None = None
     priority: int = 0
+    expires: float | datetime | None = None
     ignore_result: bool = False
-    bind: bool = False
+    store_errors_even_if_ignored: bool = False
     typing: bool = True
+    serializer: str | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    max_retries: int | None = 3
+    default_retry_delay: float = 180
+    autoretry_for: Sequence[type[BaseException]] = ()
+    dont_autoretry_for: Sequence[type[BaseException]] = ()
+    retry_kwargs: Mapping[str, Any] = {}  # noqa: RUF012 - never written to
+    retry_backoff: bool | float = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+    throws: Sequence[type[BaseException]] = ()
+    acks_late: bool = True
+    reject_on_worker_lost: bool = True
+    retry_on_worker_lost: bool = True
+    transactional: bool = False
+    track_started: bool = True
+    trail: bool = True
+    resultrepr_maxsize: int = 1024
 
-    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
-        self.run = function
-        self.__name__ = getattr(function, "__name__", type(function).__name__)
-        self.__qualname__ = getattr(function, "__qualname__", self.__name__)
-        self.__module__ = function.__module__
-        self.__doc__ = function.__doc__
-        self.__wrapped__ = function
-        self.name = f"{function.__module__}.{self.__name__}"
-        if refused := sorted(NOT_YET & options.keys()):
-            raise TypeError(f"@shared_task: option {refused[0]!r} is not supported by this release of djqueue")
-        if taken := sorted(option for option in options if callable(getattr(TaskDefinition, option, None))):
-            raise TypeError(f"@shared_task: {taken[0]!r} is a method of definitions and cannot be an option")
-        for option, value in options.items():
-            setattr(self, option, value)
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"expected the name of a task to be a non-empty string, got: {self.name!r}")
-        if self.queue is not None:
-            check_queue(self.queue)
-        check_priority(self.priority)
-        self._check_arguments = ArgumentCheck(function, bound=self.bind)
+    MaxRetriesExceededError: ClassVar[type[Exception]] = MaxRetriesExceededError
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """The function itself."""
+        raise NotImplementedError(f"expected the task {type(self).__name__} to define run()")
+
+    # Hooks, which do nothing unless a subclass says so. Only those that are overridden are called.
+
+    def before_start(self, task_id: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Called in the executor before the function is."""
+
+    def on_success(self, retval: Any, task_id: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Called after the function returned."""
+
+    def on_failure(
+        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: dict[str, Any], einfo: Any
+    ) -> None:
+        """Called after the task failed for good. It may still ask for a retry."""
+
+    def on_retry(
+        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: dict[str, Any], einfo: Any
+    ) -> None:
+        """Called after the function asked for a retry."""
+
+    def after_return(
+        self, status: str, retval: Any, task_id: str, args: Sequence[Any], kwargs: dict[str, Any], einfo: Any
+    ) -> None:
+        """Called last, when the task has succeeded or failed."""
+
+    def shadow_name(self, args: Sequence[Any], kwargs: dict[str, Any], options: dict[str, Any]) -> str | None:
+        """Return a name to show in place of the task's, or None."""
+        return None
+
+    def prepare(self) -> TaskDefinition:
+        """Check the options and give the task its name, before it is registered. Raises ``TypeError``, ``ValueError``."""
+        if not self.name:
+            self.name = f"{type(self).__module__}.{type(self).__name__}"
+        check_options(self)
+        return self
+
+    @cached_property
+    def overridden(self) -> frozenset[str]:
+        """The hooks that a subclass has defined."""
+        return frozenset(
+            name for name in HOOKS if getattr(type(self), name) is not getattr(TaskDefinition, name)
+        )
+
+    def has_hook(self, name: str) -> bool:
+        return name in self.overridden
+
+    @cached_property
+    def check_call(self) -> ArgumentCheck:
+        """Raises ``TypeError`` for arguments that the function does not take."""
+        return ArgumentCheck(self.run)
 
     @property
     def request(self) -> Request:
@@ -95,75 +121,114 @@ class TaskDefinition:
         return current_request()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.run(self, *args, **kwargs) if self.bind else self.run(*args, **kwargs)
+        return self.run(*args, **kwargs)
 
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult | EagerResult:
         """Enqueue a call with these arguments. The task exists once the current transaction commits."""
-        if self.typing:
-            self._check_arguments(args, kwargs)
-        return enqueue(self.name, args, kwargs, queue=self.queue, priority=self.priority, ignored=self.ignore_result)
+        return self.apply_async(args, kwargs)
 
     def apply_async(
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
-        *,
-        countdown: float | None = None,
-        eta: datetime | None = None,
-        queue: str | None = None,
-        priority: int | None = None,
         task_id: str | None = None,
-        ignore_result: bool | None = None,
-    ) -> AsyncResult:
+        **options: Any,
+    ) -> AsyncResult | EagerResult:
         """Enqueue a call with options.
 
-        ``countdown`` is in seconds and wins over ``eta``, a datetime that is taken in the current time zone if it is
-        naive. Raises ``TypeError`` for arguments that the function does not take, ``EncodeError`` for values that
-        cannot be stored and ``ValueError`` for a bad option or a ``task_id`` that is taken; nothing is stored then.
+        ``countdown`` (seconds) wins over ``eta`` (a datetime, in the current time zone if it is naive). ``expires`` is
+        in seconds from now or a datetime. Others: ``queue priority ignore_result headers time_limit soft_time_limit
+        serializer shadow argsrepr kwargsrepr add_to_parent stamped_headers``; what is not an option can be read in
+        ``request.properties``. Raises ``TypeError`` for arguments that the function does not take, ``EncodeError`` for
+        values that cannot be stored and ``ValueError`` for a bad option or a ``task_id`` that is taken; nothing is
+        stored then.
         """
-        args, kwargs = args or (), kwargs or {}
-        if isinstance(args, str | bytes) or not isinstance(args, Iterable):
-            raise TypeError(f"expected args of {self.name} to be a list or tuple, got: {args!r}")
-        if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
-            raise TypeError(f"expected kwargs of {self.name} to be a dict with names as keys, got: {kwargs!r}")
-        args = args if isinstance(args, list | tuple) else tuple(args)
-        kwargs = dict(kwargs)
+        args, kwargs = check_arguments(self.name, args, kwargs)
         if self.typing:
-            self._check_arguments(args, kwargs)
-        return enqueue(
-            self.name,
-            args,
-            kwargs,
-            countdown=countdown,
+            self.check_call(args, kwargs)
+        if options.get("time_limit") is not None or options.get("soft_time_limit") is not None:
+            check_limits(
+                self.soft_time_limit if options.get("soft_time_limit") is None else options["soft_time_limit"],
+                self.time_limit if options.get("time_limit") is None else options["time_limit"],
+            )
+        if settings.ALWAYS_EAGER:
+            return self.apply(args, kwargs, task_id=task_id, **options)
+        return call(self, args, kwargs, task_id, options)
+
+    def apply(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        task_id: str | None = None,
+        throw: bool | None = None,
+        retries: int = 0,
+        **options: Any,
+    ) -> EagerResult:
+        """Run the task here and now as a worker would, hooks, retries and all, and return an ``EagerResult``.
+
+        Needs no database. ``throw`` raises what the task raised (default: ``DJQUEUE["EAGER_PROPAGATES"]``).
+        """
+        args, kwargs = check_arguments(self.name, args, kwargs)
+        return apply_eagerly(self, args, kwargs, task_id=task_id, throw=throw, retries=retries, options=options)
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run the task again under the same id, by default in ``default_retry_delay`` seconds.
+
+        Raises ``Retry``, so control leaves the function, unless ``throw`` is false. ``args`` and ``kwargs`` replace
+        those of the call. After ``max_retries`` retries raises ``exc``, else the current exception, else
+        ``MaxRetriesExceededError``.
+        """
+        retry = plan_retry(
+            self,
+            self.request,
+            args=args,
+            kwargs=kwargs,
+            exc=exc,
             eta=eta,
-            queue=self.queue if queue is None else queue,
-            priority=self.priority if priority is None else priority,
-            task_id=task_id,
-            ignored=self.ignore_result,
-            ignore_result=None if ignore_result is None else bool(ignore_result),
+            countdown=countdown,
+            max_retries=max_retries,
+            options=options,
         )
+        if throw:
+            raise retry from exc
+        return retry
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    ) -> None:
+        """Show a state of the task's own, such as PROGRESS, and ``meta`` with it, until the task has ended."""
+        update_state(self.request, task_id, state, meta)
+
+    def is_aborted(self, **kwargs: Any) -> bool:
+        """Whether somebody asked this task to end (``AsyncResult.revoke``)."""
+        asked = self.request.is_aborted
+        return bool(asked and asked())
 
     def delay_many(self, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> list[AsyncResult]:
         """Enqueue one task for each pair of args and kwargs: all of them, or none if one is refused.
 
         ``calls`` is read lazily. Above a few thousand tasks this is about a hundred times as fast as ``delay``.
         """
-        return enqueue_many(
-            self.name,
-            calls,
-            queue=self.queue,
-            priority=self.priority,
-            ignored=self.ignore_result,
-            check=self._check_arguments if self.typing else None,
-        )
+        return enqueue_many(self, calls)
 
-    async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+    async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult | EagerResult:
         """``delay`` for coroutines."""
         return await sync_to_async(self.delay)(*args, **kwargs)
 
     async def aapply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult:
+    ) -> AsyncResult | EagerResult:
         """``apply_async`` for coroutines."""
         return await sync_to_async(self.apply_async)(args, kwargs, **options)
 
@@ -175,31 +240,3 @@ class TaskDefinition:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return registry.get, (self.name,)
-
-
-@overload
-def shared_task(function: Callable[..., Any], /) -> TaskDefinition: ...
-
-
-@overload
-def shared_task(**options: Any) -> Callable[[Callable[..., Any]], TaskDefinition]: ...
-
-
-def shared_task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Make a task of a function: ``@shared_task`` or ``@shared_task(queue="mail", bind=True)``.
-
-    Options: ``name`` (default ``module.function``), ``bind`` (the definition is the first argument), ``queue``,
-    ``priority`` (-100 to 100, higher first), ``ignore_result``, ``typing`` (False: arguments are not checked at the
-    call). Any other keyword becomes an attribute of the definition.
-    """
-
-    def decorate(function: Callable[..., Any]) -> TaskDefinition:
-        if isinstance(function, TaskDefinition):
-            raise TypeError(f"@shared_task was applied to {function.name} twice")
-        if not callable(function):
-            raise TypeError(f"expected @shared_task to decorate a function, got: {function!r}")
-        definition = TaskDefinition(function, **options)
-        registry.register(definition)
-        return definition
-
-    return decorate if function is None else decorate(function)

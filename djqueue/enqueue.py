@@ -2,116 +2,188 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
+from . import signals
+from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .conf import settings
+from .context import Request, running_request
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
-from .serializers import encode_arguments
-from .store.insert import insert, insert_chosen, insert_many, standing_cursor
+from .serializers import encode, encode_arguments
+from .store.insert import database_now, insert, insert_chosen, insert_many, standing_cursor
 from .store.wakeup import wake
 from .uuid7 import as_task_id, new_task_id, new_task_ids
 
-LONGEST_COUNTDOWN = 100 * 365.25 * 86400
-IGNORE_RESULT = {True: '{"ignore_result":true}', False: '{"ignore_result":false}'}
+if TYPE_CHECKING:
+    from .definition import TaskDefinition
 
 
-def enqueue(
+def call(
+    definition: TaskDefinition,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    task_id: str | None,
+    options: dict[str, Any],
+) -> AsyncResult:
+    """Insert one task on the caller's connection and in its transaction."""
+    parent = running_request()
+    if not options and task_id is None and parent is None and _is_plain(definition):
+        args_text, kwargs_text = encode_arguments(definition.name, args, kwargs)
+        queue = definition.queue or settings.DEFAULT_QUEUE
+        task = NewTask(new_task_id(), definition.name, queue, definition.priority, args_text, kwargs_text)
+        check_queue(queue)
+        connection = connections[settings.DATABASE]
+        insert(standing_cursor(connection), task)
+        return AsyncResult.enqueued(task.id, _announce(connection, queue), ignored=definition.ignore_result)
+    given = {
+        "queue": definition.queue,
+        "priority": definition.priority,
+        "expires": definition.expires,
+        "serializer": definition.serializer,
+    }
+    given.update((option, value) for option, value in options.items() if value is not None)
+    if given.get("shadow") is None and definition.has_hook("shadow_name"):
+        given["shadow"] = definition.shadow_name(args, kwargs, options)
+    result = _publish(definition.name, args, kwargs, task_id, given, parent)
+    if given.get("ignore_result") is None:
+        result.ignored = definition.ignore_result
+    return result
+
+
+def send_task(
+    name: str,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    task_id: str | None = None,
+    **options: Any,
+) -> AsyncResult:
+    """Enqueue a task by its name, which this process need not know. Options are those of ``apply_async``."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"expected the name of a task, got: {name!r}")
+    args, kwargs = check_arguments(name, args, kwargs)
+    return _publish(name, args, kwargs, task_id, options, running_request())
+
+
+def _is_plain(definition: TaskDefinition) -> bool:
+    """Whether nothing is to be stored of a call but its arguments."""
+    return (
+        definition.expires is None
+        and definition.serializer is None
+        and not signals.before_task_publish.receivers
+        and not signals.after_task_publish.receivers
+        and not definition.has_hook("shadow_name")
+    )
+
+
+def _publish(
     name: str,
     args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    *,
-    queue: str | None = None,
-    priority: int = 0,
-    countdown: float | None = None,
-    eta: datetime | None = None,
-    task_id: str | None = None,
-    ignored: bool = False,
-    ignore_result: bool | None = None,
+    kwargs: dict[str, Any],
+    task_id: str | None,
+    options: Mapping[str, Any],
+    parent: Request | None,
 ) -> AsyncResult:
-    """Insert one task on the caller's connection and in its transaction.
+    task = _new_task(name, args, kwargs, task_id, options, parent)
+    headers = {"id": task.id, "task": name, "argsrepr": options.get("argsrepr")}
+    if signals.before_task_publish.receivers:
+        signals.before_task_publish.send(
+            name, body=(args, kwargs, {}), exchange="", routing_key=task.queue, headers=headers, properties=dict(options)
+        )
+    connection = connections[settings.DATABASE]
+    if not insert_chosen(standing_cursor(connection), task):
+        raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
+    enqueued_in = _announce(connection, task.queue, _due_in(task))
+    result = AsyncResult.enqueued(task.id, enqueued_in, ignored=bool(options.get("ignore_result")))
+    if parent is not None and options.get("add_to_parent", True):
+        parent.__dict__.setdefault("children", []).append(result)
+    if signals.after_task_publish.receivers:
+        signals.after_task_publish.send(
+            name, body=(args, kwargs, {}), exchange="", routing_key=task.queue, headers=headers, properties=dict(options)
+        )
+    return result
 
-    ``ignored`` says that the definition ignores results; ``ignore_result`` is what this call says instead.
-    """
-    args_text, kwargs_text = encode_arguments(name, args, kwargs)
-    queue = settings.DEFAULT_QUEUE if queue is None else queue
+
+def _new_task(
+    name: str,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    task_id: str | None,
+    options: Mapping[str, Any],
+    parent: Request | None,
+) -> NewTask:
+    stored = stored_options(name, options)
+    queue = options.get("queue") or settings.DEFAULT_QUEUE
+    priority = options.get("priority")
+    priority = 0 if priority is None else priority
     check_queue(queue)
     check_priority(priority)
-    task = NewTask(
+    eta, countdown, expires = options.get("eta"), options.get("countdown"), options.get("expires")
+    run_in = None if countdown is None else check_countdown(countdown)
+    run_at = None if eta is None or run_in is not None else aware(eta)
+    if run_at is not None:
+        stored["eta"] = run_at.isoformat()
+    expires = None if expires is None else check_expires(expires)
+    args_text, kwargs_text = encode_arguments(name, args, kwargs)
+    return NewTask(
         new_task_id() if task_id is None else as_task_id(task_id),
         name,
         queue,
         priority,
         args_text,
         kwargs_text,
-        None if ignore_result is None else IGNORE_RESULT[ignore_result],
-        None if eta is None or countdown is not None else aware(eta),
+        encode(stored) if stored else None,
+        options.get("parent_id") or (parent and parent.id),
+        options.get("root_id") or (parent and parent.root_id),
+        expires if isinstance(expires, datetime) else None,
+        expires if isinstance(expires, float) else None,
+        run_at,
+        run_in,
     )
-    connection = connections[settings.DATABASE]
-    run_in = None if countdown is None else check_countdown(countdown)
-    cursor = standing_cursor(connection)
-    if task.run_at is None and run_in is None and task_id is None:
-        insert(cursor, task)
-    elif not insert_chosen(cursor, task, run_in):
-        raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
-    enqueued_in = _announce(connection, queue, _due_in(task, countdown))
-    return AsyncResult.enqueued(task.id, enqueued_in, ignored=ignored if ignore_result is None else ignore_result)
 
 
 def enqueue_many(
-    name: str,
-    calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]],
-    *,
-    queue: str | None = None,
-    priority: int = 0,
-    ignored: bool = False,
-    check: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None,
+    definition: TaskDefinition, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
 ) -> list[AsyncResult]:
     """Insert a task for each pair of args and kwargs, all in one transaction."""
-    queue = settings.DEFAULT_QUEUE if queue is None else queue
+    name = definition.name
+    queue = definition.queue or settings.DEFAULT_QUEUE
     check_queue(queue)
-    check_priority(priority)
+    check = definition.check_call if definition.typing else None
+    connection = connections[settings.DATABASE]
+    shared = _shared_by_all(definition, connection)
     ids: list[str] = []
 
     def rows() -> Iterator[NewTask]:
-        for call, task_id in zip(calls, new_task_ids(), strict=False):
-            args, kwargs = _arguments(name, call)
+        for given, task_id in zip(calls, new_task_ids(), strict=False):
+            args, kwargs = _arguments(name, given)
             if check is not None:
                 check(args, kwargs)
             ids.append(task_id)
-            yield NewTask(task_id, name, queue, priority, *encode_arguments(name, args, kwargs))
+            yield NewTask(task_id, name, queue, definition.priority, *encode_arguments(name, args, kwargs), *shared)
 
-    connection = connections[settings.DATABASE]
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         insert_many(cursor, rows())
     if not ids:
         return []
     enqueued_in = _announce(connection, queue)
-    return [AsyncResult.enqueued(task_id, enqueued_in, ignored=ignored) for task_id in ids]
+    return [AsyncResult.enqueued(task_id, enqueued_in, ignored=definition.ignore_result) for task_id in ids]
 
 
-def check_countdown(countdown: object) -> float:
-    """Return ``countdown`` as seconds. Raises ``ValueError`` if it is not a number."""
-    if isinstance(countdown, bool) or not isinstance(countdown, int | float) or not math.isfinite(countdown):
-        raise ValueError(f"expected countdown to be a number of seconds, got: {countdown!r}")
-    if abs(countdown) > LONGEST_COUNTDOWN:
-        raise ValueError(f"expected countdown to be at most a hundred years in seconds, got: {countdown!r}")
-    return float(countdown)
-
-
-def aware(eta: object) -> datetime:
-    """Return a datetime with a zone: a naive one is in the current time zone."""
-    if not isinstance(eta, datetime):
-        raise ValueError(f"expected eta to be a datetime, got: {eta!r}. For seconds from now use countdown.")
-    return timezone.make_aware(eta) if timezone.is_naive(eta) else eta
+def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
+    """Return ``options parent_id root_id expires_at`` of tasks that are enqueued together."""
+    parent = running_request()
+    expires = None if definition.expires is None else check_expires(definition.expires)
+    if isinstance(expires, float):
+        expires = database_now(connection) + timedelta(seconds=expires)
+    return None, parent and parent.id, parent and parent.root_id, expires
 
 
 def _announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
@@ -132,10 +204,10 @@ def _announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None 
     return None
 
 
-def _due_in(task: NewTask, countdown: float | None) -> float | None:
-    if countdown is not None:
-        return countdown
-    return None if task.run_at is None else (task.run_at - timezone.now()).total_seconds()
+def _due_in(task: NewTask) -> float | None:
+    if task.run_in is not None:
+        return task.run_in
+    return None if task.run_at is None else float((task.run_at - timezone.now()).total_seconds())
 
 
 def _arguments(name: str, call: object) -> tuple[Sequence[Any], Mapping[str, Any]]:

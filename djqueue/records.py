@@ -16,7 +16,10 @@ class Lane(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """One attempt that this worker holds. ``args``, ``kwargs`` and ``options`` are JSON text, times are epochs."""
+    """One attempt that this worker holds. ``args``, ``kwargs`` and ``options`` are JSON text, times are epochs.
+
+    ``context`` is the JSON text of what few tasks have: ``parent_id root_id retries expires cancelled``.
+    """
 
     id: str
     attempt: int
@@ -28,10 +31,11 @@ class Claim(NamedTuple):
     priority: int
     created: float
     claimed: float
+    context: str | None = None
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended: ``value`` and ``error`` are JSON text, times are epochs in seconds."""
+    """How an attempt ended: ``value``, ``error`` and ``retry`` are JSON text, times are epochs in seconds."""
 
     id: str
     attempt: int
@@ -40,6 +44,7 @@ class Outcome(NamedTuple):
     error: str | None = None
     started: float | None = None
     finished: float = 0.0
+    retry: str | None = None
 
     @classmethod
     def succeeded(cls, id: str, attempt: int, value: str, started: float, finished: float) -> Outcome:
@@ -55,6 +60,20 @@ class Outcome(NamedTuple):
         return cls(id, attempt, Ending.FORGOTTEN, None, None, started, finished)
 
     @classmethod
+    def cancelled(cls, id: str, attempt: int, error: str, started: float | None, finished: float) -> Outcome:
+        return cls(id, attempt, Ending.CANCELLED, None, error, started, finished)
+
+    @classmethod
+    def retried(cls, id: str, attempt: int, error: str, started: float, finished: float, retry: str) -> Outcome:
+        """It runs again; ``retry`` says when, and what is changed: ``countdown args kwargs queue priority options``."""
+        return cls(id, attempt, Ending.RETRIED, None, error, started, finished, retry)
+
+    @classmethod
+    def settled(cls, id: str, attempt: int, started: float, finished: float) -> Outcome:
+        """It succeeded, and its own transaction has stored that."""
+        return cls(id, attempt, Ending.SETTLED, None, None, started, finished)
+
+    @classmethod
     def lost(cls, id: str, attempt: int, error: str, finished: float) -> Outcome:
         """The executor died under it."""
         return cls(id, attempt, Ending.LOST, None, error, None, finished)
@@ -66,7 +85,10 @@ class Outcome(NamedTuple):
 
 
 class NewTask(NamedTuple):
-    """A task to insert. ``args``, ``kwargs`` and ``options`` are JSON text; a ``run_at`` of None means now."""
+    """A task to insert. ``args``, ``kwargs`` and ``options`` are JSON text.
+
+    It is due at ``run_at`` or ``run_in`` seconds from now, or else at once. ``expires_at`` and ``expires_in`` likewise.
+    """
 
     id: str
     name: str
@@ -75,7 +97,12 @@ class NewTask(NamedTuple):
     args: str
     kwargs: str
     options: str | None = None
+    parent_id: str | None = None
+    root_id: str | None = None
+    expires_at: Any = None
+    expires_in: float | None = None
     run_at: Any = None
+    run_in: float | None = None
 
 
 class StoredResult(NamedTuple):

@@ -71,6 +71,10 @@ class Ending(IntEnum):
     """The executor died under it: it runs again until the crash limit."""
     RELEASED = 10
     """It did not run to its end and that is not its fault: back in line, the attempt not counted."""
+    RETRIED = 11
+    """It asked to run again."""
+    SETTLED = 12
+    """It succeeded and its own transaction has settled it: there is nothing left to write."""
 
 
 class ScheduleReason(IntEnum):

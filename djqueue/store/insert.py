@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -34,27 +35,24 @@ INSERT INTO djqueue_readytask (queue, priority, task_id, attempt) VALUES ($3, $4
 )
 CALL = "CALL djqueue_insert_v1(%s, %s, %s, %s::smallint, %s, %s, %s)"
 
-# For ids that the caller chose. The place is inserted from what the task's insert returned: an id that is taken
-# inserts neither, and leaves the caller's transaction intact.
-INSERT_CHOSEN = """
-WITH task AS (
-    INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options)
-    VALUES (%s, %s, %s, %s, %s, %s, %s)
+# For ids that the caller chose, and for what few tasks have. The place is inserted from what the task's insert
+# returned: an id that is taken inserts neither, and leaves the caller's transaction intact. The database's clock decides
+# when a wait is over, so it also decides when it began.
+INSERT_TASK = """
+    INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options, parent_id, root_id, expires_at)
+    VALUES (
+        %s, %s, %s, %s, %s, %s, %s, %s, %s, coalesce(%s, statement_timestamp() + make_interval(secs => %s))
+    )
     ON CONFLICT (id) DO NOTHING
     RETURNING id, queue, priority
-)
+"""
+INSERT_CHOSEN = f"""
+WITH task AS ({INSERT_TASK})
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
 SELECT queue, priority, id, 0 FROM task
 """
-
-# The database's clock decides when a wait is over, so it also decides when it began.
 INSERT_SCHEDULED = f"""
-WITH task AS (
-    INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options)
-    VALUES (%s, %s, %s, %s, %s, %s, %s)
-    ON CONFLICT (id) DO NOTHING
-    RETURNING id
-)
+WITH task AS ({INSERT_TASK})
 INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
 SELECT coalesce(%s, statement_timestamp() + make_interval(secs => %s)), id, 0, {ScheduleReason.ETA.value}
 FROM task
@@ -63,19 +61,28 @@ FROM task
 INSERT_MANY = """
 WITH given AS (
     SELECT *
-    FROM ROWS FROM (unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::text[], %s::text[], %s::text[]))
-        WITH ORDINALITY AS given (id, name, queue, priority, args, kwargs, options, place)
+    FROM ROWS FROM (
+        unnest(
+            %s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::uuid[], %s::uuid[],
+            %s::timestamptz[]
+        )
+    ) WITH ORDINALITY
+        AS given (id, name, queue, priority, args, kwargs, options, parent_id, root_id, expires_at, place)
 ),
 task AS (
-    INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options)
-    SELECT id, name, queue, priority, args::jsonb, kwargs::jsonb, options::jsonb FROM given
+    INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options, parent_id, root_id, expires_at)
+    SELECT
+        id, name, queue, priority, args::jsonb, kwargs::jsonb, options::jsonb, parent_id, root_id, expires_at
+    FROM given
 )
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
 SELECT queue, priority, id, 0 FROM given ORDER BY place
 """
 
 NULL = "\\N"
-COPY_TASKS = "COPY djqueue_task (id, name, queue, priority, args, kwargs, options) FROM STDIN"
+COPY_TASKS = """
+COPY djqueue_task (id, name, queue, priority, args, kwargs, options, parent_id, root_id, expires_at) FROM STDIN
+"""
 COPY_READY = "COPY djqueue_readytask (queue, priority, task_id, attempt) FROM STDIN"
 
 
@@ -98,20 +105,25 @@ def standing_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
     return cursor
 
 
+def database_now(connection: BaseDatabaseWrapper) -> datetime:
+    """Return the database's time, which decides when tasks expire."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
 def insert(cursor: CursorWrapper, task: NewTask) -> None:
     """Insert a task under a new id; it is ready at once."""
     cursor.execute(CALL, task[:7])
 
 
-def insert_chosen(cursor: CursorWrapper, task: NewTask, run_in: float | None) -> bool:
-    """Insert a task under an id that may be taken; False if it is.
-
-    It is due at ``task.run_at``, or ``run_in`` seconds from now, or ready at once.
-    """
-    if task.run_at is None and run_in is None:
-        cursor.execute(INSERT_CHOSEN, task[:7])
+def insert_chosen(cursor: CursorWrapper, task: NewTask) -> bool:
+    """Insert a task with all that a call can say, under an id that may be taken; False if it is."""
+    if task.run_at is None and task.run_in is None:
+        cursor.execute(INSERT_CHOSEN, task[:11])
     else:
-        cursor.execute(INSERT_SCHEDULED, (*task, run_in))
+        cursor.execute(INSERT_SCHEDULED, task)
     return bool(cursor.rowcount)
 
 
@@ -126,7 +138,7 @@ def insert_many(cursor: CursorWrapper, tasks: Iterable[NewTask]) -> int:
         total += len(block)
         if len(block) < COPY_FROM:
             columns: list[Sequence[Any]] = list(zip(*block, strict=True))
-            cursor.execute(INSERT_MANY, [list(column) for column in columns[:7]])
+            cursor.execute(INSERT_MANY, [list(column) for column in columns[:10]])
         else:
             _copy(cursor, block)
     return total
@@ -134,11 +146,12 @@ def insert_many(cursor: CursorWrapper, tasks: Iterable[NewTask]) -> int:
 
 def _copy(cursor: CursorWrapper, block: list[NewTask]) -> None:
     tasks, places = [], []
-    for id, name, queue, priority, args, kwargs, options, _run_at in block:
+    for id, name, queue, priority, args, kwargs, options, parent_id, root_id, expires_at, *_ in block:
         name, queue = _escape_name(name), _escape_name(queue)
         tasks.append(
             f"{id}\t{name}\t{queue}\t{priority}\t{_escape_json(args)}\t{_escape_json(kwargs)}\t"
-            f"{NULL if options is None else _escape_json(options)}\n"
+            f"{NULL if options is None else _escape_json(options)}\t{parent_id or NULL}\t{root_id or NULL}\t"
+            f"{expires_at or NULL}\n"
         )
         places.append(f"{queue}\t{priority}\t{id}\t0\n")
     with cursor.copy(COPY_TASKS) as copy:

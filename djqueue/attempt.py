@@ -1,0 +1,203 @@
+"""Attempts: one run of a task's function with everything around it, the same in a worker and in eager mode.
+
+An attempt asks the surroundings for nothing and writes nothing: it ends as an ``Ended``. The caller runs the function,
+because only it knows whether a coroutine is awaited or driven::
+
+    attempt = Attempt(definition, request, args, kwargs, encode)
+    with running(definition, request):
+        try:
+            attempt.begin()
+            value = attempt.call()
+        except BaseException as error:
+            ended = attempt.raised(error)
+        else:
+            ended = attempt.returned(value)
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import signals, states
+from .exceptions import Ignore, Reject, Retry
+from .retrying import RetryPlan, autoretry, wants_autoretry
+
+if TYPE_CHECKING:
+    from .context import Request
+    from .definition import TaskDefinition
+
+logger = logging.getLogger("djqueue.task")
+
+IGNORED = "IGNORED"
+REQUEUED = "REQUEUED"
+
+
+class Ended(NamedTuple):
+    """How an attempt ended.
+
+    ``state`` is SUCCESS, FAILURE, RETRY, ``IGNORED`` or ``REQUEUED``; ``value`` what the function returned and
+    ``text`` its encoded form; ``error`` the exception of one that failed or is retried.
+    """
+
+    state: str
+    value: Any = None
+    text: str = "null"
+    error: BaseException | None = None
+    retry: RetryPlan | None = None
+    expected: bool = False
+
+
+class ExceptionInfo:
+    """An exception with its traceback, as hooks and signals get it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.exception = error
+        self.type = type(error)
+        self.tb: TracebackType | None = error.__traceback__
+        self.traceback = "".join(traceback.format_exception(error))
+        self.internal = False
+
+    @property
+    def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        return self.type, self.exception, self.tb
+
+    def __str__(self) -> str:
+        return self.traceback
+
+    def __repr__(self) -> str:
+        return f"<ExceptionInfo: {self.exception!r}>"
+
+
+class Attempt:
+    """One run of a definition. ``encode`` turns what it returns into text, or raises."""
+
+    def __init__(
+        self,
+        definition: TaskDefinition,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        encode: Callable[[Any], str],
+    ) -> None:
+        self.definition = definition
+        self.request = request
+        self.args = args
+        self.kwargs = kwargs
+        self._encode = encode
+
+    def begin(self) -> None:
+        """Tell whoever wants to know. What a hook raises fails the attempt."""
+        if signals.task_prerun.receivers:
+            signals.task_prerun.send(
+                self.definition, task_id=self.request.id, task=self.definition, args=self.args, kwargs=self.kwargs
+            )
+        if self.definition.has_hook("before_start"):
+            self.definition.before_start(self.request.id, self.args, self.kwargs)
+
+    def call(self) -> Any:
+        """Call the function; for a coroutine function that is only its beginning."""
+        return self.definition(*self.args, **self.kwargs)
+
+    def returned(self, value: Any) -> Ended:
+        """End an attempt whose function returned."""
+        plan = self.request.retry_plan
+        if plan is not None:  # it asked for a retry without throwing
+            return self._retried(Retry(when=plan.countdown), plan)
+        try:
+            text = self._encode(value)
+        except Exception as error:
+            return self.raised(error)
+        if self.definition.has_hook("on_success"):
+            self._safely(self.definition.on_success, value, self.request.id, self.args, self.kwargs)
+        if signals.task_success.receivers:
+            signals.task_success.send(self.definition, result=value)
+        self._after(states.SUCCESS, value, None)
+        return Ended(states.SUCCESS, value, text)
+
+    def raised(self, error: BaseException) -> Ended:
+        """End an attempt that raised."""
+        if wants_autoretry(self.definition, error):
+            try:
+                autoretry(self.definition, self.request, error)
+            except BaseException as verdict:
+                error = verdict
+        if isinstance(error, Retry):
+            return self._retried(error, self.request.retry_plan or _plan_of(error))
+        if isinstance(error, Ignore):
+            self._postrun(IGNORED, None)
+            return Ended(IGNORED)
+        if isinstance(error, Reject):
+            signals.task_rejected.send(self.definition, message=self.request, exc=error)
+            if error.requeue:
+                self._postrun(REQUEUED, None)
+                return Ended(REQUEUED)
+        return self._failed(error)
+
+    def _failed(self, error: BaseException) -> Ended:
+        info = ExceptionInfo(error)
+        if self.definition.has_hook("on_failure"):
+            try:
+                self.definition.on_failure(error, self.request.id, self.args, self.kwargs, info)
+            except Retry as retry:
+                # A common way to retry from one place: on_failure calls self.retry().
+                return self._retried(retry, self.request.retry_plan or _plan_of(retry))
+            except Exception as problem:
+                if problem is not error:  # self.retry() raises the error itself when no retry is left
+                    logger.exception("on_failure of %s[%s] raised", self.definition.name, self.request.id)
+        if signals.task_failure.receivers:
+            signals.task_failure.send(
+                self.definition,
+                task_id=self.request.id,
+                exception=error,
+                args=self.args,
+                kwargs=self.kwargs,
+                traceback=error.__traceback__,
+                einfo=info,
+            )
+        self._after(states.FAILURE, error, info)
+        return Ended(states.FAILURE, error=error, expected=isinstance(error, tuple(self.definition.throws)))
+
+    def _retried(self, retry: Retry, plan: RetryPlan) -> Ended:
+        error = retry.exc if isinstance(retry.exc, BaseException) else retry
+        info = ExceptionInfo(error)
+        if self.definition.has_hook("on_retry"):
+            self._safely(self.definition.on_retry, error, self.request.id, self.args, self.kwargs, info)
+        if signals.task_retry.receivers:
+            signals.task_retry.send(self.definition, request=self.request, reason=retry, einfo=info)
+        self._postrun(states.RETRY, error)
+        return Ended(states.RETRY, error=error, retry=plan)
+
+    def _after(self, state: str, value: Any, info: ExceptionInfo | None) -> None:
+        if self.definition.has_hook("after_return"):
+            self._safely(
+                self.definition.after_return, state, value, self.request.id, self.args, self.kwargs, info
+            )
+        self._postrun(state, value)
+
+    def _postrun(self, state: str, value: Any) -> None:
+        if signals.task_postrun.receivers:
+            signals.task_postrun.send(
+                self.definition,
+                task_id=self.request.id,
+                task=self.definition,
+                args=self.args,
+                kwargs=self.kwargs,
+                retval=value,
+                state=state,
+            )
+
+    def _safely(self, hook: Callable[..., Any], *args: Any) -> None:
+        try:
+            hook(*args)
+        except Exception:
+            logger.exception("%s of %s[%s] raised", hook.__name__, self.definition.name, self.request.id)
+
+
+def _plan_of(retry: Retry) -> RetryPlan:
+    """Return the plan of a ``Retry`` that was raised by hand."""
+    when = retry.when
+    return RetryPlan(float(when) if isinstance(when, int | float) else 0.0, None, None, {})

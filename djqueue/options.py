@@ -1,0 +1,85 @@
+"""Options of definitions: which there are, what they may be, and what is refused by name."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from .calls import check_expires, check_limits
+from .routing import check_priority, check_queue
+
+if TYPE_CHECKING:
+    from .definition import TaskDefinition
+
+HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return", "shadow_name")
+
+# Options that this release does not honour yet: refused by name, never ignored.
+NOT_YET = frozenset(["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce"])
+FLAGS = (
+    "ignore_result",
+    "store_errors_even_if_ignored",
+    "typing",
+    "acks_late",
+    "reject_on_worker_lost",
+    "retry_on_worker_lost",
+    "transactional",
+    "track_started",
+    "trail",
+    "retry_jitter",
+)
+ERRORS = ("autoretry_for", "dont_autoretry_for", "throws")
+# Names that the machinery calls; a value in their place would break it far from here.
+RESERVED = frozenset(
+    ["delay", "apply_async", "apply", "retry", "run", "request", "update_state", "AsyncResult", "delay_many", "prepare"]
+)
+
+
+def check_given(options: dict[str, Any]) -> None:
+    """Raise ``TypeError`` for a keyword of ``@shared_task`` that cannot be an option."""
+    for option, value in options.items():
+        if option in NOT_YET and value is not None:
+            raise TypeError(f"@shared_task: option {option!r} is not supported by this release of djqueue")
+        if option in RESERVED:
+            raise TypeError(f"@shared_task: {option!r} is a method of definitions and cannot be an option")
+
+
+def check_options(definition: TaskDefinition) -> None:
+    """Raise ``TypeError`` or ``ValueError`` naming the first option whose value makes no sense."""
+    name = definition.name
+    if not isinstance(name, str):
+        raise ValueError(f"expected the name of a task to be a non-empty string, got: {name!r}")
+    if definition.queue is not None:
+        check_queue(definition.queue)
+    check_priority(definition.priority)
+    check_limits(definition.soft_time_limit, definition.time_limit)
+    if definition.expires is not None:
+        check_expires(definition.expires)
+    for flag in FLAGS:
+        value = getattr(definition, flag)
+        if value is not None and not isinstance(value, bool | int):
+            raise TypeError(f"expected {flag} of task {name} to be True or False, got: {value!r}")
+    for option in ERRORS:
+        _check_errors(name, option, getattr(definition, option))
+    _check_retries(definition)
+
+
+def _check_errors(name: str, option: str, value: Any) -> None:
+    kinds = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"expected {option} of task {name} to hold exception classes, got: {value!r}")
+
+
+def _check_retries(definition: TaskDefinition) -> None:
+    name = definition.name
+    for option in ("default_retry_delay", "retry_backoff_max", "retry_backoff"):
+        value = getattr(definition, option)
+        if isinstance(value, datetime) or not isinstance(value, bool | int | float) or value < 0:
+            raise ValueError(f"expected {option} of task {name} to be a number of seconds, got: {value!r}")
+    most = definition.max_retries
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+        raise ValueError(f"expected max_retries of task {name} to be a number of retries or None, got: {most!r}")
+    allowed = {"countdown", "eta", "max_retries", "args", "kwargs", "throw", "queue", "priority", "expires", "headers"}
+    for option in definition.retry_kwargs:
+        if option not in allowed:
+            raise TypeError(f"expected retry_kwargs of task {name} to hold arguments of retry(), got: {option!r}")

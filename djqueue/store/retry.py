@@ -1,0 +1,124 @@
+"""Retry: an attempt ended and asked for another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import AsyncConnection
+
+from djqueue.records import Outcome
+
+from .functions import Function
+from .settle import array_literal
+
+# Why this shape. Fenced and ordered like settling. Each retry leaves a row in TaskAttempt, and those rows are the count
+# that the next claim reports: no counter to keep in step. The task's own row is written only by a retry that changes
+# what was called. What is due at once goes straight into line. 11 is `Ending.RETRIED`, 2 is `ScheduleReason.RETRY`.
+RETRY = Function(
+    name="djqueue_retry_v1",
+    arguments=(
+        "bigint",
+        "text",
+        "uuid[]",
+        "smallint[]",
+        "double precision[]",
+        "double precision[]",
+        "jsonb",
+        "jsonb",
+    ),
+    returns="id text",
+    statement="""
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($3, $4, $5, $6) AS given (task_id, attempt, started, finished)
+),
+held AS MATERIALIZED (
+    SELECT running.place, given.*, $8 -> given.task_id::text AS plan
+    FROM given
+    CROSS JOIN LATERAL (
+        SELECT lease.ctid AS place
+        FROM djqueue_runningtask AS lease
+        WHERE lease.task_id = given.task_id
+            AND lease.attempt = given.attempt
+            AND lease.worker_id + 0 = $1
+        LIMIT 1
+        FOR UPDATE
+    ) AS running
+),
+given_back AS (
+    DELETE FROM djqueue_runningtask
+    WHERE ctid = ANY (ARRAY(SELECT held.place FROM held))
+),
+remembered AS (
+    INSERT INTO djqueue_taskattempt (task_id, attempt, outcome, worker, error, started_at, finished_at)
+    SELECT
+        held.task_id, held.attempt, 11, $2, $7 -> held.task_id::text,
+        to_timestamp(held.started), to_timestamp(held.finished)
+    FROM held
+    ON CONFLICT (task_id, attempt) DO NOTHING
+),
+changed AS (
+    UPDATE djqueue_task AS task
+    SET args = coalesce(plan.change -> 'args', task.args),
+        kwargs = coalesce(plan.change -> 'kwargs', task.kwargs),
+        queue = coalesce(plan.change ->> 'queue', task.queue),
+        priority = coalesce((plan.change ->> 'priority')::smallint, task.priority),
+        options = CASE
+            WHEN plan.change ? 'options' THEN coalesce(task.options, '{}'::jsonb) || (plan.change -> 'options')
+            ELSE task.options
+        END
+    FROM (
+        SELECT held.task_id, held.plan -> 'change' AS change FROM held WHERE held.plan ? 'change'
+    ) AS plan
+    WHERE task.id = plan.task_id
+),
+placed AS MATERIALIZED (
+    SELECT
+        held.task_id, held.attempt, (held.plan ->> 'countdown')::double precision AS countdown,
+        coalesce(held.plan -> 'change' ->> 'queue', task.queue) AS queue,
+        coalesce((held.plan -> 'change' ->> 'priority')::smallint, task.priority) AS priority
+    FROM held
+    CROSS JOIN LATERAL (
+        SELECT queue, priority FROM djqueue_task WHERE id = held.task_id LIMIT 1
+    ) AS task
+),
+scheduled AS (
+    INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
+    SELECT clock_timestamp() + make_interval(secs => placed.countdown), placed.task_id, placed.attempt, 2
+    FROM placed
+    WHERE placed.countdown > 0
+),
+in_line AS (
+    INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
+    SELECT placed.queue, placed.priority, placed.task_id, placed.attempt
+    FROM placed
+    WHERE placed.countdown <= 0
+)
+SELECT held.task_id::text FROM held
+""",
+)
+
+CALL = (
+    "SELECT id FROM djqueue_retry_v1(%s, %s, %s::uuid[], %s::smallint[], %s::double precision[],"
+    " %s::double precision[], %s::jsonb, %s::jsonb)"
+)
+
+
+async def retry(
+    connection: AsyncConnection, worker_id: int, worker_name: str, outcomes: Sequence[Outcome]
+) -> set[str]:
+    """Have attempts made again as their outcomes plan, and return the ids of those that the worker still held."""
+    ordered = sorted(outcomes)
+    cursor = await connection.execute(
+        CALL,
+        (
+            worker_id,
+            worker_name,
+            array_literal(o.id for o in ordered),
+            array_literal(str(o.attempt) for o in ordered),
+            array_literal("NULL" if o.started is None else repr(o.started) for o in ordered),
+            array_literal(repr(o.finished) for o in ordered),
+            "{" + ",".join(f'"{o.id}":{o.error}' for o in ordered if o.error) + "}",
+            "{" + ",".join(f'"{o.id}":{o.retry}' for o in ordered) + "}",
+        ),
+    )
+    return {row[0] for row in await cursor.fetchall()}
