@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .context import allow_join_result as allow_join_result
     from .context import current_task as current_task
+    from .decorator import register_task as register_task
+    from .decorator import shared_task as shared_task
+    from .decorator import task as task
     from .definition import TaskDefinition as TaskDefinition
-    from .definition import shared_task as shared_task
+    from .eager import EagerResult as EagerResult
+    from .enqueue import send_task as send_task
     from .results import AsyncResult as AsyncResult
     from .uuid7 import new_task_id as uuid
 
@@ -19,12 +24,29 @@ _PUBLIC = {
     "AsyncResult": ("results", "AsyncResult"),
     "TaskDefinition": ("definition", "TaskDefinition"),
     "current_task": ("context", "current_task"),
-    "shared_task": ("definition", "shared_task"),
+    "EagerResult": ("eager", "EagerResult"),
+    "allow_join_result": ("context", "allow_join_result"),
+    "register_task": ("decorator", "register_task"),
+    "send_task": ("enqueue", "send_task"),
+    "shared_task": ("decorator", "shared_task"),
+    "task": ("decorator", "task"),
     "states": ("states", None),
     "uuid": ("uuid7", "new_task_id"),
 }
 
-__all__ = ["AsyncResult", "TaskDefinition", "current_task", "shared_task", "states", "uuid"]
+__all__ = [
+    "AsyncResult",
+    "EagerResult",
+    "TaskDefinition",
+    "allow_join_result",
+    "current_task",
+    "register_task",
+    "send_task",
+    "shared_task",
+    "states",
+    "task",
+    "uuid",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -173,9 +173,7 @@ class Attempt:
 
     def _after(self, state: str, value: Any, info: ExceptionInfo | None) -> None:
         if self.definition.has_hook("after_return"):
-            self._safely(
-                self.definition.after_return, state, value, self.request.id, self.args, self.kwargs, info
-            )
+            self._safely(self.definition.after_return, state, value, self.request.id, self.args, self.kwargs, info)
         self._postrun(state, value)
 
     def _postrun(self, state: str, value: Any) -> None:

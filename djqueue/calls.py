@@ -13,14 +13,27 @@ from .routing import check_priority, check_queue
 
 LONGEST_COUNTDOWN = 100 * 365.25 * 86400
 PLACING = frozenset(
-    ["countdown", "eta", "expires", "queue", "priority", "task_id", "add_to_parent", "serializer", "root_id", "parent_id"]
+    ["countdown", "eta", "expires", "queue", "priority", "task_id", "add_to_parent", "root_id", "parent_id"]
 )
 """Options that have columns of their own, or decide where the task goes."""
-KEPT = frozenset(["ignore_result", "headers", "time_limit", "soft_time_limit", "shadow", "argsrepr", "kwargsrepr"])
+KEPT = frozenset(["ignore_result", "headers", "shadow", "argsrepr", "kwargsrepr"])
 """Options that are stored as they are."""
 # Celery's options that this release does not honour yet: refused, never ignored.
 NOT_YET = frozenset(
-    ["link", "link_error", "chain", "chord", "group_id", "group_index", "exchange", "routing_key", "unique_key"]
+    [
+        "time_limit",
+        "soft_time_limit",
+        "serializer",
+        "link",
+        "link_error",
+        "chain",
+        "chord",
+        "group_id",
+        "group_index",
+        "exchange",
+        "routing_key",
+        "unique_key",
+    ]
 )
 
 

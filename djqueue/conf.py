@@ -40,6 +40,10 @@ class Settings:
     """How long finished tasks are kept, by state; ``None`` keeps them for ever."""
     RESULT_MAX_BYTES: int = 16 * 1024 * 1024
     """Largest stored result; a larger one is a FAILURE."""
+    ALWAYS_EAGER: bool = False
+    """Run tasks in place instead of enqueueing them; for tests, on any database."""
+    EAGER_PROPAGATES: bool = False
+    """Whether an eager task raises what it raised in whoever called it."""
     IMPORTS: tuple[str, ...] = ()
     """Modules that define tasks, besides the ``tasks`` module of each installed app."""
 
@@ -55,6 +59,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "POLL_MAX": (int, float, timedelta),
     "RETENTION": (dict,),
     "RESULT_MAX_BYTES": (int,),
+    "ALWAYS_EAGER": (bool,),
+    "EAGER_PROPAGATES": (bool,),
     "IMPORTS": (list, tuple),
 }
 RETENTION_STATES = ("succeeded", "failed", "cancelled")

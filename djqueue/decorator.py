@@ -22,8 +22,8 @@ def shared_task(**options: Any) -> Callable[[Callable[..., Any]], TaskDefinition
 def shared_task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a task of a function: ``@shared_task`` or ``@shared_task(queue="mail", bind=True)``.
 
-    Besides the attributes of ``TaskDefinition``: ``name`` (default ``module.function``), ``bind`` (the definition is the
-    first argument) and ``base`` (a subclass of ``TaskDefinition``). Any other keyword becomes an attribute of the
+    Besides the attributes of ``TaskDefinition``: ``name`` (default ``module.function``), ``bind`` (the definition is
+    the first argument) and ``base`` (a subclass of ``TaskDefinition``). Any other keyword becomes an attribute of the
     definition. Raises ``TypeError`` or ``ValueError`` for an option that makes no sense or is not supported.
     """
 
@@ -57,11 +57,11 @@ def define(
     if name is not None and not (isinstance(name, str) and name):
         raise ValueError(f"expected the name of a task to be a non-empty string, got: {name!r}")
     check_given(options)
-    names = {attribute: getattr(function, attribute) for attribute in WRAPPER_ASSIGNMENTS if hasattr(function, attribute)}
+    names = {what: getattr(function, what) for what in WRAPPER_ASSIGNMENTS if hasattr(function, what)}
     names.setdefault("__name__", type(function).__name__)
     namespace = {
         **options,
-        **{attribute: value for attribute, value in names.items() if attribute in ("__module__", "__doc__", "__qualname__")},
+        **{what: names[what] for what in ("__module__", "__doc__", "__qualname__") if what in names},
         "run": function if bind else staticmethod(function),
         "bind": bind,
         "name": name or f"{function.__module__}.{names['__name__']}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar
@@ -47,7 +47,7 @@ class TaskDefinition:
     default_retry_delay: float = 180
     autoretry_for: Sequence[type[BaseException]] = ()
     dont_autoretry_for: Sequence[type[BaseException]] = ()
-    retry_kwargs: Mapping[str, Any] = {}  # noqa: RUF012 - never written to
+    retry_kwargs: Mapping[str, Any] = {}
     retry_backoff: bool | float = False
     retry_backoff_max: float = 600
     retry_jitter: bool = True
@@ -94,7 +94,7 @@ class TaskDefinition:
         return None
 
     def prepare(self) -> TaskDefinition:
-        """Check the options and give the task its name, before it is registered. Raises ``TypeError``, ``ValueError``."""
+        """Give the task its name and check its options. Raises ``TypeError`` or ``ValueError``."""
         if not self.name:
             self.name = f"{type(self).__module__}.{type(self).__name__}"
         check_options(self)
@@ -103,9 +103,7 @@ class TaskDefinition:
     @cached_property
     def overridden(self) -> frozenset[str]:
         """The hooks that a subclass has defined."""
-        return frozenset(
-            name for name in HOOKS if getattr(type(self), name) is not getattr(TaskDefinition, name)
-        )
+        return frozenset(name for name in HOOKS if getattr(type(self), name) is not getattr(TaskDefinition, name))
 
     def has_hook(self, name: str) -> bool:
         return name in self.overridden

@@ -92,11 +92,15 @@ def _publish(
     parent: Request | None,
 ) -> AsyncResult:
     task = _new_task(name, args, kwargs, task_id, options, parent)
-    headers = {"id": task.id, "task": name, "argsrepr": options.get("argsrepr")}
+    told: dict[str, Any] = {
+        "body": (args, kwargs, {}),
+        "exchange": "",
+        "routing_key": task.queue,
+        "headers": {"id": task.id, "task": name, "argsrepr": options.get("argsrepr")},
+        "properties": dict(options),
+    }
     if signals.before_task_publish.receivers:
-        signals.before_task_publish.send(
-            name, body=(args, kwargs, {}), exchange="", routing_key=task.queue, headers=headers, properties=dict(options)
-        )
+        signals.before_task_publish.send(name, **told)
     connection = connections[settings.DATABASE]
     if not insert_chosen(standing_cursor(connection), task):
         raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
@@ -105,9 +109,7 @@ def _publish(
     if parent is not None and options.get("add_to_parent", True):
         parent.__dict__.setdefault("children", []).append(result)
     if signals.after_task_publish.receivers:
-        signals.after_task_publish.send(
-            name, body=(args, kwargs, {}), exchange="", routing_key=task.queue, headers=headers, properties=dict(options)
-        )
+        signals.after_task_publish.send(name, **told)
     return result
 
 

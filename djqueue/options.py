@@ -14,7 +14,19 @@ if TYPE_CHECKING:
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return", "shadow_name")
 
 # Options that this release does not honour yet: refused by name, never ignored.
-NOT_YET = frozenset(["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce"])
+NOT_YET = frozenset(
+    ["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce", "pydantic", "schedule"]
+)
+# Options of which only the default is supported yet.
+FIXED = {
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+    "retry_on_worker_lost": True,
+    "transactional": False,
+    "time_limit": None,
+    "soft_time_limit": None,
+    "serializer": None,
+}
 FLAGS = (
     "ignore_result",
     "store_errors_even_if_ignored",
@@ -51,6 +63,9 @@ def check_options(definition: TaskDefinition) -> None:
     if definition.queue is not None:
         check_queue(definition.queue)
     check_priority(definition.priority)
+    for option, only in FIXED.items():
+        if getattr(definition, option) != only:
+            raise TypeError(f"@shared_task: option {option!r} is not supported by this release of djqueue")
     check_limits(definition.soft_time_limit, definition.time_limit)
     if definition.expires is not None:
         check_expires(definition.expires)

@@ -62,5 +62,5 @@ def load_all() -> None:
 
 
 def _source(definition: TaskDefinition) -> str:
-    function = definition.run
+    function = getattr(definition, "__wrapped__", type(definition))
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}"

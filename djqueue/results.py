@@ -13,9 +13,10 @@ from .conf import settings
 from .context import inside_task
 from .exceptions import TaskRevokedError, TimeoutError
 from .records import StoredResult
-from .serializers import decode, decode_error
+from .serializers import decode, decode_error, encode_error
 from .states import State
 from .store import results as stored
+from .store.cancel import cancel
 from .store.wakeup import send_held_back
 from .uuid7 import as_task_id
 
@@ -35,18 +36,18 @@ class EnqueuedIn:
 class AsyncResult:
     """The state and result of a task, by its id. Equal to any other of the same id, and to the id as text."""
 
-    __slots__ = ("_ignored", "_transaction", "id")
+    __slots__ = ("_transaction", "id", "ignored")
 
     def __init__(self, id: str) -> None:
         self.id = as_task_id(id)
-        self._ignored = False
+        self.ignored = False
         self._transaction: EnqueuedIn | None = None
 
     @classmethod
     def enqueued(cls, id: str, transaction: EnqueuedIn | None, *, ignored: bool) -> AsyncResult:
         """Return the result of a task that was enqueued just now under a canonical id."""
         result = cls.__new__(cls)
-        result.id, result._ignored, result._transaction = id, ignored, transaction
+        result.id, result.ignored, result._transaction = id, ignored, transaction
         return result
 
     def get(
@@ -68,7 +69,7 @@ class AsyncResult:
                 "never call get() within a task: it blocks a slot that the awaited task may need. Chain the tasks, or "
                 "pass disable_sync_subtasks=False if you know better."
             )
-        if self._ignored:
+        if self.ignored:
             return None
         self._check_visible()
         value = self._outcome(self._wait(timeout, interval), propagate=propagate)
@@ -123,24 +124,31 @@ class AsyncResult:
 
     @property
     def state(self) -> str:
-        """PENDING (also for an unknown id), STARTED, RETRY, SUCCESS, FAILURE or REVOKED."""
+        """PENDING (also for an unknown id), STARTED, RETRY, SUCCESS, FAILURE or REVOKED, or one of the task's own."""
         with connections[settings.DATABASE].cursor() as cursor:
-            final, running, retrying = stored.read_place(cursor, self.id)
-        if final is not None:
-            return State(final).celery_name
-        return states.STARTED if running else states.RETRY if retrying else states.PENDING
+            place = stored.read_place(cursor, self.id)
+        if place.final is not None:
+            return State(place.final).celery_name
+        if place.running:
+            return place.shown or states.STARTED
+        return states.RETRY if place.retrying else states.PENDING
 
     status = state
 
     @property
     def result(self) -> Any:
-        """The value of a successful task, the exception of one that failed or waits for a retry, or None."""
+        """The value of a successful task, the exception of one that failed or waits for a retry, else None.
+
+        Of a running task, the ``meta`` of its last ``update_state``.
+        """
         result = self._stored()
         if result is not None:
             return self._outcome(result, propagate=False)
         with connections[settings.DATABASE].cursor() as cursor:
-            error = stored.read_retry_error(cursor, self.id)
-        return decode_error(error) if error else None
+            meta, error = stored.read_meta(cursor, self.id), stored.read_retry_error(cursor, self.id)
+        if error:
+            return decode_error(error)
+        return None if meta is None else decode(meta)
 
     info = result
 
@@ -164,6 +172,23 @@ class AsyncResult:
         result = self._stored()
         return None if result is None else result.worker
 
+    def revoke(self, terminate: bool = False, **kwargs: Any) -> bool:
+        """Cancel the task if it has not started; return whether it was waiting and is cancelled now.
+
+        A task that this process enqueues later under this id, or that is retried later, is cancelled then.
+        """
+        if terminate:
+            raise TypeError("revoke(terminate=True) is not supported by this release of djqueue")
+        error = encode_error(TaskRevokedError("revoked"), with_traceback=False)
+        with connections[settings.DATABASE].cursor() as cursor:
+            return self.id in cancel(cursor, [self.id], error, terminate=False)
+
+    @property
+    def retries(self) -> int:
+        """How often the task asked to run again."""
+        with connections[settings.DATABASE].cursor() as cursor:
+            return stored.read_retries(cursor, self.id)
+
     def forget(self) -> None:
         """Delete the task and its result. A task that has not finished stays."""
         with connections[settings.DATABASE].cursor() as cursor:
@@ -171,7 +196,7 @@ class AsyncResult:
 
     def __getstate__(self) -> object:
         # What is kept or sent elsewhere cannot learn that the transaction it was made in has committed.
-        return None, {"id": self.id, "_ignored": self._ignored, "_transaction": None}
+        return None, {"id": self.id, "ignored": self.ignored, "_transaction": None}
 
     def __str__(self) -> str:
         return self.id

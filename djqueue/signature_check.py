@@ -14,13 +14,10 @@ class ArgumentCheck:
     ``inspect.Signature.bind`` costs several microseconds; most calls are positional and can be judged by counting.
     """
 
-    def __init__(self, function: Callable[..., Any], *, bound: bool) -> None:
-        signature = inspect.signature(function)
-        parameters = list(signature.parameters.values())
-        if bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
-            parameters = parameters[1:]
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._signature = inspect.signature(function)
+        parameters = list(self._signature.parameters.values())
         self._name = getattr(function, "__name__", repr(function))
-        self._signature = signature.replace(parameters=parameters)
         positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._fewest = sum(p.default is p.empty for p in positional)
         takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)

@@ -17,9 +17,10 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff conf crontab events exceptions limits records routing serializers signature_check states uuid7",
+    "pure": "backoff calls conf crontab events exceptions limits options records routing serializers signals"
+    " signature_check states uuid7",
     "rows": "migrations models store",
-    "asking": "context control definition enqueue registry results workflows",
+    "asking": "attempt context control decorator definition eager enqueue registry results retrying updates workflows",
     "doing": "beat worker",
     "edges": "admin apps backend checks doctor management observability signals testing",
 }

@@ -21,11 +21,19 @@ from djqueue.store.lanes import GAPS
 from djqueue.store.lose import LOSE
 from djqueue.store.promote import PROMOTE
 from djqueue.store.release import RELEASE
+from djqueue.store.retry import RETRY
 from djqueue.store.settle import SETTLE
 
 # Which index of which table each statement may read. A table that is only written to is not read at all.
 INDEXES: dict[Function, set[str]] = {
-    CLAIM: {"djqueue_readytask_pkey", "djqueue_task_pkey", "djqueue_worker_pkey"},
+    CLAIM: {
+        "djqueue_readytask_pkey",
+        "djqueue_task_pkey",
+        "djqueue_worker_pkey",
+        "djqueue_taskattempt_pkey",
+        "djqueue_cancelledtask_pkey",
+    },
+    RETRY: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},
     SETTLE: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},
     RELEASE: {"djqueue_runningtask_pkey", "djqueue_task_pkey"},
     LOSE: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},

@@ -163,6 +163,21 @@ class Migration(PostgreSQLMigration):
             },
         ),
         migrations.CreateModel(
+            name="CancelledTask",
+            fields=[
+                ("task_id", models.UUIDField(primary_key=True, serialize=False)),
+                ("terminate", models.BooleanField(default=False)),
+                ("asked_at", models.DateTimeField()),
+            ],
+            options={
+                "verbose_name": "cancellation",
+                "verbose_name_plural": "cancellations",
+                "db_table_comment": "Cancellations that wait for a worker or for their task; nearly always empty.",
+                "default_permissions": (),
+                "required_db_features": ("supports_comments",),
+            },
+        ),
+        migrations.CreateModel(
             name="RunningTask",
             fields=[
                 (
@@ -185,6 +200,8 @@ class Migration(PostgreSQLMigration):
                 ),
                 ("claimed_at", models.DateTimeField()),
                 ("deadline", models.DateTimeField(null=True)),
+                ("state", models.TextField(null=True)),
+                ("meta", models.JSONField(null=True)),
             ],
             options={
                 "verbose_name": "running task",
@@ -264,7 +281,12 @@ class Migration(PostgreSQLMigration):
                     ),
                 ),
                 ("attempt", models.SmallIntegerField(verbose_name="attempt")),
-                ("outcome", models.SmallIntegerField(choices=[(6, "failed"), (9, "lost")], verbose_name="outcome")),
+                (
+                    "outcome",
+                    models.SmallIntegerField(
+                        choices=[(6, "failed"), (9, "lost"), (11, "retried")], verbose_name="outcome"
+                    ),
+                ),
                 ("worker", models.TextField(verbose_name="worker")),
                 ("error", models.JSONField(verbose_name="error")),
                 ("started_at", models.DateTimeField(null=True, verbose_name="started")),
@@ -277,7 +299,7 @@ class Migration(PostgreSQLMigration):
                 "db_table_comment": "Attempts that did not succeed.",
                 "constraints": [
                     models.CheckConstraint(
-                        name="djqueue_attempt_outcome", condition=Q(outcome__in=[6, 9], attempt__gte=1)
+                        name="djqueue_attempt_outcome", condition=Q(outcome__in=[6, 9, 11], attempt__gte=1)
                     ),
                 ],
             },

@@ -10,6 +10,7 @@ from djqueue.store.lanes import GAPS
 from djqueue.store.lose import LOSE
 from djqueue.store.promote import PROMOTE
 from djqueue.store.release import RELEASE
+from djqueue.store.retry import RETRY
 from djqueue.store.settle import SETTLE
 
 NARROW = ("djqueue_readytask", "djqueue_scheduledtask", "djqueue_runningtask")
@@ -39,6 +40,6 @@ class Migration(PostgreSQLMigration):
         *[storage(table) for table in NARROW],
         *[
             migrations.RunSQL(function.create, function.drop)
-            for function in (INSERT_READY, CLAIM, SETTLE, RELEASE, LOSE, PROMOTE, GAPS, LOWEST)
+            for function in (INSERT_READY, CLAIM, SETTLE, RELEASE, LOSE, RETRY, PROMOTE, GAPS, LOWEST)
         ],
     ]

@@ -1,12 +1,13 @@
 """The rows: a task is written once, and where it stands is which other table holds its id."""
 
-from .places import ReadyTask, RunningTask, ScheduledTask
+from .places import CancelledTask, ReadyTask, RunningTask, ScheduledTask
 from .queue import Queue
 from .results import TaskAttempt, TaskResult
 from .task import Task
 from .worker import Worker
 
 __all__ = [
+    "CancelledTask",
     "Queue",
     "ReadyTask",
     "RunningTask",

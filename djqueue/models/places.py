@@ -73,7 +73,10 @@ class ScheduledTask(models.Model):
 
 
 class RunningTask(models.Model):
-    """A lease: this worker may run this attempt. Only the same worker and attempt can settle it."""
+    """A lease: this worker may run this attempt. Only the same worker and attempt can settle it.
+
+    ``state`` and ``meta`` are what the task itself shows of its progress.
+    """
 
     task = models.OneToOneField(
         Task, on_delete=models.CASCADE, primary_key=True, db_constraint=False, related_name="running"
@@ -82,6 +85,8 @@ class RunningTask(models.Model):
     worker = models.ForeignKey(Worker, on_delete=models.DO_NOTHING, db_constraint=False, related_name="running_tasks")
     claimed_at = models.DateTimeField()
     deadline = models.DateTimeField(null=True)
+    state = models.TextField(null=True)  # noqa: DJ001 - an empty state is not no state
+    meta = models.JSONField(null=True)
 
     class Meta:
         verbose_name = _("running task")
@@ -95,3 +100,21 @@ class RunningTask(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task_id} attempt {self.attempt}"
+
+
+class CancelledTask(models.Model):
+    """A note that a task is to be cancelled which could not be at once: it runs, or is not known yet."""
+
+    task_id = models.UUIDField(primary_key=True)
+    terminate = models.BooleanField(default=False)
+    asked_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("cancellation")
+        verbose_name_plural = _("cancellations")
+        default_permissions = ()
+        db_table_comment = "Cancellations that wait for a worker or for their task; nearly always empty."
+        required_db_features = ("supports_comments",)
+
+    def __str__(self) -> str:
+        return f"{self.task_id}"

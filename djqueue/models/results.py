@@ -69,6 +69,7 @@ class TaskAttempt(models.Model):
     OUTCOMES = [
         (Ending.FAILED.value, _("failed")),
         (Ending.LOST.value, _("lost")),
+        (Ending.RETRIED.value, _("retried")),
     ]
 
     pk = models.CompositePrimaryKey("task", "attempt")
@@ -91,7 +92,7 @@ class TaskAttempt(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="djqueue_attempt_outcome",
-                condition=Q(outcome__in=[Ending.FAILED.value, Ending.LOST.value], attempt__gte=1),
+                condition=Q(outcome__in=[Ending.FAILED.value, Ending.LOST.value, Ending.RETRIED.value], attempt__gte=1),
             ),
         ]
 

@@ -17,14 +17,15 @@ from .functions import Function
 # nested loop, and with it the locking, as soon as enough rows are there. Rows of the line are never updated, so their
 # ctid is stable and deleting by it needs no second index probe. `seq >= floor` keeps the scan off index entries that
 # were claimed already but that vacuum cannot remove yet (store/floor.py). A row of the line whose task was deleted
-# by hand falls out at the join. A worker whose row is gone was given up and gets nothing:
+# by hand falls out at the join. What few tasks have comes as one object, so that the others
+# pay for one null. 11 is `Ending.RETRIED`. A worker whose row is gone was given up and gets nothing:
 # nobody would believe its lease.
 CLAIM = Function(
     name="djqueue_claim_v1",
     arguments=("bigint", "text[]", "smallint[]", "bigint[]", "integer"),
     returns=(
         "id text, attempt smallint, name text, args text, kwargs text, options text, "
-        "queue text, priority smallint, created double precision, claimed double precision"
+        "queue text, priority smallint, created double precision, claimed double precision, context text"
     ),
     statement="""
 WITH picked AS MATERIALIZED (
@@ -50,7 +51,20 @@ left_the_line AS (
 claimed AS MATERIALIZED (
     SELECT
         task.id, (picked.attempt + 1)::smallint AS attempt, task.name, task.args, task.kwargs, task.options,
-        task.queue, task.priority, task.created_at, clock_timestamp() AS claimed_at
+        task.queue, task.priority, task.created_at, clock_timestamp() AS claimed_at,
+        CASE WHEN
+            task.parent_id IS NOT NULL OR task.expires_at IS NOT NULL OR picked.attempt > 0
+            OR EXISTS (SELECT FROM djqueue_cancelledtask)
+        THEN json_build_object(
+            'parent_id', task.parent_id,
+            'root_id', task.root_id,
+            'expires', extract(epoch FROM task.expires_at),
+            'retries', (
+                SELECT count(*) FROM djqueue_taskattempt AS earlier
+                WHERE earlier.task_id = picked.task_id AND earlier.outcome = 11
+            ),
+            'cancelled', EXISTS (SELECT FROM djqueue_cancelledtask AS note WHERE note.task_id = picked.task_id)
+        ) END AS context
     FROM picked
     CROSS JOIN LATERAL (
         SELECT * FROM djqueue_task WHERE id = picked.task_id LIMIT 1
@@ -65,7 +79,8 @@ SELECT
     claimed.id::text, claimed.attempt, claimed.name, claimed.args::text, claimed.kwargs::text, claimed.options::text,
     claimed.queue, claimed.priority,
     extract(epoch FROM claimed.created_at)::double precision,
-    extract(epoch FROM claimed.claimed_at)::double precision
+    extract(epoch FROM claimed.claimed_at)::double precision,
+    claimed.context::text
 FROM claimed
 """,
 )

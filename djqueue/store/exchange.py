@@ -17,7 +17,7 @@ from .settle import settle_parameters
 EXCHANGE = """
 SELECT
     id, NULL::smallint AS attempt, NULL AS name, NULL AS args, NULL AS kwargs, NULL AS options, NULL AS queue,
-    NULL::smallint AS priority, NULL::double precision AS created, NULL::double precision AS claimed
+    NULL::smallint AS priority, NULL::double precision AS created, NULL::double precision AS claimed, NULL AS context
 FROM djqueue_settle_v1(%s, %s, %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb, %s::jsonb,
     %s::double precision[], %s::double precision[])
 UNION ALL

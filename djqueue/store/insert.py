@@ -36,8 +36,8 @@ INSERT INTO djqueue_readytask (queue, priority, task_id, attempt) VALUES ($3, $4
 CALL = "CALL djqueue_insert_v1(%s, %s, %s, %s::smallint, %s, %s, %s)"
 
 # For ids that the caller chose, and for what few tasks have. The place is inserted from what the task's insert
-# returned: an id that is taken inserts neither, and leaves the caller's transaction intact. The database's clock decides
-# when a wait is over, so it also decides when it began.
+# returned: an id that is taken inserts neither, and leaves the caller's transaction intact. The database's clock
+# decides when a wait is over, so it also decides when it began.
 INSERT_TASK = """
     INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options, parent_id, root_id, expires_at)
     VALUES (
@@ -63,8 +63,8 @@ WITH given AS (
     SELECT *
     FROM ROWS FROM (
         unnest(
-            %s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::uuid[], %s::uuid[],
-            %s::timestamptz[]
+            %s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::text[], %s::text[], %s::text[],
+            %s::uuid[], %s::uuid[], %s::timestamptz[]
         )
     ) WITH ORDINALITY
         AS given (id, name, queue, priority, args, kwargs, options, parent_id, root_id, expires_at, place)

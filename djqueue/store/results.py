@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.backends.utils import CursorWrapper
 
 from djqueue.records import StoredResult
-from djqueue.states import ScheduleReason
+from djqueue.states import Ending, ScheduleReason
 
 RESULT = """
 SELECT state, value::text, error::text, attempt, worker, finished_at
@@ -21,10 +21,15 @@ PLACE = f"""
 SELECT
     (SELECT state FROM djqueue_taskresult WHERE task_id = %(id)s),
     EXISTS (SELECT FROM djqueue_runningtask WHERE task_id = %(id)s),
+    (SELECT state FROM djqueue_runningtask WHERE task_id = %(id)s),
     EXISTS (
         SELECT FROM djqueue_scheduledtask WHERE task_id = %(id)s AND reason = {ScheduleReason.RETRY.value}
     )
 """
+
+META = "SELECT (SELECT meta::text FROM djqueue_runningtask WHERE task_id = %s)"
+
+RETRIES = f"SELECT count(*) FROM djqueue_taskattempt WHERE task_id = %s AND outcome = {Ending.RETRIED.value}"
 
 # The error of a task that waits for another attempt is its last attempt's.
 RETRY_ERROR = f"""
@@ -51,11 +56,35 @@ def read_result(cursor: CursorWrapper, task_id: str) -> StoredResult | None:
     return None if row is None else StoredResult._make(row)
 
 
-def read_place(cursor: CursorWrapper, task_id: str) -> tuple[int | None, bool, bool]:
-    """Return a task's final ``State``, if it has one, whether it is running, and whether it waits for a retry."""
+class Place(NamedTuple):
+    """Where a task stands: its final ``State`` if it has one, and what a running one shows of itself."""
+
+    final: int | None
+    running: bool
+    shown: str | None
+    retrying: bool
+
+
+def read_place(cursor: CursorWrapper, task_id: str) -> Place:
+    """Return where a task stands. An unknown one stands nowhere, as one does that waits in line."""
     cursor.execute(PLACE, {"id": task_id})
     row: Any = cursor.fetchone()
-    return row[0], row[1], row[2]
+    return Place._make(row)
+
+
+def read_meta(cursor: CursorWrapper, task_id: str) -> str | None:
+    """Return what a running task says of its progress, as JSON text."""
+    cursor.execute(META, (task_id,))
+    row: Any = cursor.fetchone()
+    text: str | None = row[0]
+    return text
+
+
+def read_retries(cursor: CursorWrapper, task_id: str) -> int:
+    """Return how often a task asked to run again."""
+    cursor.execute(RETRIES, (task_id,))
+    row: Any = cursor.fetchone()
+    return int(row[0])
 
 
 def read_retry_error(cursor: CursorWrapper, task_id: str) -> str | None:

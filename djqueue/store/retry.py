@@ -103,9 +103,7 @@ CALL = (
 )
 
 
-async def retry(
-    connection: AsyncConnection, worker_id: int, worker_name: str, outcomes: Sequence[Outcome]
-) -> set[str]:
+async def retry(connection: AsyncConnection, worker_id: int, worker_name: str, outcomes: Sequence[Outcome]) -> set[str]:
     """Have attempts made again as their outcomes plan, and return the ids of those that the worker still held."""
     ordered = sorted(outcomes)
     cursor = await connection.execute(

@@ -44,7 +44,7 @@ class Executor:
         self._connection = connection
         self._page = page
         self._slot = slot
-        self._hostname = hostname
+        self.hostname = hostname
         self._alone = alone
         self._inbox: SimpleQueue[tuple[int, Claim] | None] = SimpleQueue()
         self._ended: deque[tuple[Any, ...]] = deque()
@@ -77,7 +77,7 @@ class Executor:
     def _run(self, claim: Claim) -> Outcome:
         try:
             self._interruptible = True
-            outcome = run(claim, self._hostname)
+            outcome = run(claim, self)
             self._interruptible = False
         except Interrupted:
             self._interruptible = False
@@ -88,6 +88,11 @@ class Executor:
         if self._interruptible:
             self._interruptible = False
             raise Interrupted
+
+    def report(self, task_id: str, attempt: int, state: str, meta: str | None) -> None:
+        """Send what a task shows of its progress."""
+        with self._sending:
+            self._connection.sendall(frames.pack(frames.PROGRESS, [(task_id, attempt, state, meta)]))
 
     def _report(self) -> None:
         # Both threads may come here; popping one by one under the lock sends each outcome once, in order.

@@ -23,6 +23,8 @@ DONE = 4
 """To the worker: these attempts ended."""
 RETURNED = 5
 """To the worker: these will not be started here."""
+PROGRESS = 6
+"""To the worker: these running attempts show a state of their own."""
 
 
 def pack(kind: int, items: list[Any] | None = None) -> bytes:

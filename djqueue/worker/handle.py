@@ -23,6 +23,8 @@ class Listener(Protocol):
 
     def returned(self, executor: ExecutorHandle, ids: list[str]) -> None: ...
 
+    def progressed(self, items: list[Any]) -> None: ...
+
     def closed(self, executor: ExecutorHandle) -> None: ...
 
 
@@ -58,6 +60,8 @@ class ExecutorHandle(asyncio.Protocol):
                 self._listener.ended(self, items)
             elif kind == frames.RETURNED:
                 self._listener.returned(self, items)
+            elif kind == frames.PROGRESS:
+                self._listener.progressed(items)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None

@@ -12,16 +12,18 @@ from psycopg import AsyncConnection
 
 from djqueue import events
 from djqueue.conf import settings
-from djqueue.exceptions import EncodeError
+from djqueue.exceptions import EncodeError, TaskRevokedError
 from djqueue.records import Claim, Lane, Outcome
-from djqueue.serializers import encode_error
+from djqueue.serializers import decode, encode_error
 from djqueue.states import Ending
 from djqueue.store.claim import claim
 from djqueue.store.exchange import exchange
 from djqueue.store.lose import lose
+from djqueue.store.progress import note_states
 from djqueue.store.promote import promote
 from djqueue.store.release import held_by, release
 from djqueue.store.repair import repair
+from djqueue.store.retry import retry
 from djqueue.store.settle import settle
 from djqueue.store.workers import Counts
 
@@ -129,7 +131,7 @@ class ClaimLoop:
     def _pause(self) -> float:
         """Return the seconds until there is something to do: settle, or look for tasks that could start."""
         now = monotonic()
-        pauses = [1.0]
+        pauses = [0.05 if self.pool.progress else 1.0]
         if self._outbox:
             full = len(self._outbox) >= SETTLE_MOST or self.pool.held == 0
             pauses.append(0.0 if full else self._outbox_since + GATHER - now)
@@ -147,6 +149,9 @@ class ClaimLoop:
             self._contradicted = False
         if monotonic() >= self._next_recount:
             await self._recount(connection)
+        if self.pool.progress:
+            shown, self.pool.progress = self.pool.progress, {}
+            await note_states(connection, self.worker_id, list(shown.values()))
         wanted = self._wanted(monotonic())
         if wanted:
             await self._lookout.survey(connection)
@@ -164,12 +169,26 @@ class ClaimLoop:
         if claims:
             self._clock.sync(claims[-1].claimed)
             self.held.update((c.id, c) for c in claims)
-            self.pool.add(claims)
+            self.pool.add([c for c in claims if c.context is None or not self._is_void(c)])
         if wanted:
             self._lookout.found(len(claims), wanted)
             await self._lookout.raise_floors(connection)
             if self._options.burst and not claims and not self.held and not self._outbox:
                 await self._end_burst(connection)
+
+    def _is_void(self, claim: Claim) -> bool:
+        """End a claim that is not to start: its task was cancelled, or has expired."""
+        context = decode(claim.context or "{}")
+        expires = context.get("expires")
+        if context.get("cancelled"):
+            reason = "revoked"
+        elif expires is not None and expires <= claim.claimed:
+            reason = "expired"
+        else:
+            return False
+        error = encode_error(TaskRevokedError(reason), with_traceback=False)
+        self.outcomes([Outcome.cancelled(claim.id, claim.attempt, error, None, monotonic())])
+        return True
 
     def _take_batch(self) -> list[Outcome]:
         size = count = 0
@@ -225,6 +244,10 @@ class ClaimLoop:
         if released:
             settled = await release(connection, self.worker_id, released)
             self._note(released, settled)
+        if retried := [self._dated(o) for o in batch if o.ending == Ending.RETRIED]:
+            settled = await retry(connection, self.worker_id, self._options.name, retried)
+            self._note(retried, settled)
+            self._lookout.wake()
         if lost:
             dated = [self._dated(o) for o in lost]
             fate = await lose(connection, self.worker_id, self._options.name, dated, settings.CRASH_LIMIT)

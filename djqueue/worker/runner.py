@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import select
 from collections.abc import Coroutine
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -14,13 +15,18 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
-from djqueue import registry
+from djqueue import registry, states
+from djqueue.attempt import IGNORED, REQUEUED, Attempt, Ended
+from djqueue.calls import stored_options
 from djqueue.conf import settings
-from djqueue.context import Request, running
+from djqueue.context import Request, request_of, running
 from djqueue.definition import TaskDefinition
 from djqueue.exceptions import EncodeError
 from djqueue.records import Claim, Outcome
+from djqueue.retrying import RetryPlan
 from djqueue.serializers import decode, encode, encode_error
+
+from .seat import Seat
 
 IDLE = TransactionStatus.IDLE
 
@@ -29,7 +35,7 @@ class Interrupted(BaseException):
     """Raised inside a task by a worker that has to stop now; the task goes back in line."""
 
 
-def run(claim: Claim, hostname: str) -> Outcome:
+def run(claim: Claim, seat: Seat) -> Outcome:
     """Run an attempt to its end. Whatever the task raises becomes an outcome, except ``Interrupted``.
 
     The outcome's times are of the monotonic clock.
@@ -38,18 +44,65 @@ def run(claim: Claim, hostname: str) -> Outcome:
     try:
         definition = registry.get(claim.name)
         args, kwargs, options = _decoded(claim)
+        request = _request(claim, args, kwargs, options, seat)
         _drop_dead_connections()
-        value = _call(definition, args, kwargs, _request(claim, args, kwargs, hostname))
-        if options.get("ignore_result", definition.ignore_result):
-            return Outcome.forgotten(claim.id, claim.attempt, started, monotonic())
-        return Outcome.succeeded(claim.id, claim.attempt, _encode_value(claim.name, value), started, monotonic())
+        attempt = Attempt(definition, request, args, kwargs, partial(_encode_value, claim.name))
+        ended = _run(attempt, definition, request)
+        ignored = options.get("ignore_result", definition.ignore_result)
+        return _outcome(claim, ended, started, ignored=ignored)
     except Interrupted:
         raise
     except BaseException as error:
-        # SystemExit and KeyboardInterrupt too: a task cannot end the process that runs it by raising.
+        # What is stored makes no sense, or no definition has that name.
         return Outcome.failed(claim.id, claim.attempt, encode_error(error), started, monotonic())
     finally:
         _clean_connections()
+
+
+def _run(attempt: Attempt, definition: TaskDefinition, request: Request) -> Ended:
+    with running(definition, request):
+        try:
+            attempt.begin()
+            value = attempt.call()
+            if inspect.iscoroutine(value):
+                value = asyncio.run(_awaited(value))
+        except Interrupted:
+            raise
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: a task cannot end the process that runs it by raising.
+            return attempt.raised(error)
+        return attempt.returned(value)
+
+
+def _outcome(claim: Claim, ended: Ended, started: float, *, ignored: bool) -> Outcome:
+    id, attempt, finished = claim.id, claim.attempt, monotonic()
+    if ended.state == states.SUCCESS:
+        if ignored:
+            return Outcome.forgotten(id, attempt, started, finished)
+        return Outcome.succeeded(id, attempt, ended.text, started, finished)
+    if ended.state == IGNORED:
+        return Outcome.forgotten(id, attempt, started, finished)
+    if ended.state == REQUEUED:
+        return Outcome.released(id, attempt)
+    assert ended.error is not None
+    error = encode_error(ended.error, with_traceback=not ended.expected)
+    if ended.retry is not None:
+        return Outcome.retried(id, attempt, error, started, finished, _stored_plan(ended.retry))
+    return Outcome.failed(id, attempt, error, started, finished)
+
+
+def _stored_plan(plan: RetryPlan) -> str:
+    change: dict[str, Any] = {}
+    if plan.args is not None:
+        change["args"] = list(plan.args)
+    if plan.kwargs is not None:
+        change["kwargs"] = dict(plan.kwargs)
+    for placing in ("queue", "priority"):
+        if plan.options.get(placing) is not None:
+            change[placing] = plan.options[placing]
+    if stored := stored_options("retry", plan.options):
+        change["options"] = stored
+    return encode({"countdown": plan.countdown, **({"change": change} if change else {})})
 
 
 def _decoded(claim: Claim) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
@@ -61,12 +114,6 @@ def _decoded(claim: Claim) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     return args, kwargs, options
 
 
-def _call(definition: TaskDefinition, args: list[Any], kwargs: dict[str, Any], request: Request) -> Any:
-    with running(definition, request):
-        value = definition(*args, **kwargs)
-        return asyncio.run(_awaited(value)) if inspect.iscoroutine(value) else value
-
-
 async def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
     # The ORM of coroutines works in a thread of asgiref's, whose connections want the same care.
     await sync_to_async(_drop_dead_connections)()
@@ -76,22 +123,18 @@ async def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
         await sync_to_async(_clean_connections)()
 
 
-def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], hostname: str) -> Request:
-    return Request(
-        id=claim.id,
-        task=claim.name,
-        args=args,
-        kwargs=kwargs,
-        retries=claim.attempt - 1,
-        hostname=hostname,
-        delivery_info={
-            "routing_key": claim.queue,
-            "priority": claim.priority,
-            "redelivered": claim.attempt > 1,
-        },
-        is_eager=False,
-        called_directly=False,
-    )
+def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any], seat: Seat) -> Request:
+    context = decode(claim.context) if claim.context else {}
+    request = request_of(claim.name, claim.id, args, kwargs, options, context)
+    request.hostname = seat.hostname
+    request.delivery_info = {
+        "exchange": "",
+        "routing_key": claim.queue,
+        "priority": claim.priority,
+        "redelivered": claim.attempt > 1 + request.retries,
+    }
+    request.report = partial(seat.report, claim.id, claim.attempt)
+    return request
 
 
 def _encode_value(name: str, value: Any) -> str:
