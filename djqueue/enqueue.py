@@ -37,7 +37,7 @@ def call(
     parent = running_request()
     if not options and task_id is None and parent is None and _is_plain(definition):
         args_text, kwargs_text = encode_arguments(definition.name, args, kwargs)
-        queue = definition.queue or settings.DEFAULT_QUEUE
+        queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
         task = NewTask(new_task_id(), definition.name, queue, definition.priority, args_text, kwargs_text)
         check_queue(queue)
         connection = connections[settings.DATABASE]
@@ -122,7 +122,8 @@ def _new_task(
     parent: Request | None,
 ) -> NewTask:
     stored = stored_options(name, options)
-    queue = options.get("queue") or settings.DEFAULT_QUEUE
+    queue = options.get("queue")
+    queue = settings.DEFAULT_QUEUE if queue is None else queue
     priority = options.get("priority")
     priority = 0 if priority is None else priority
     check_queue(queue)
@@ -156,7 +157,7 @@ def enqueue_many(
 ) -> list[AsyncResult]:
     """Insert a task for each pair of args and kwargs, all in one transaction."""
     name = definition.name
-    queue = definition.queue or settings.DEFAULT_QUEUE
+    queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
     check_queue(queue)
     check = definition.check_call if definition.typing else None
     connection = connections[settings.DATABASE]

@@ -27,6 +27,8 @@ def test_everything_has_a_default():
             "RETENTION": {"succeeded": 86400, "failed": 7 * 86400, "cancelled": 86400},
             "RESULT_MAX_BYTES": 16 * 1024 * 1024,
             "IMPORTS": (),
+            "ALWAYS_EAGER": False,
+            "EAGER_PROPAGATES": False,
         }
 
 
@@ -72,7 +74,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "no dict": (["LEASE"], "expected DJQUEUE to be a dict, got: ['LEASE']", "For example"),
     "an unknown name": ({"LEESE": 5}, "unknown setting DJQUEUE['LEESE']", "Did you mean 'LEASE'?"),
     "a name in lower case": ({"lease": 5}, "unknown setting DJQUEUE['lease']", "Did you mean 'LEASE'?"),
-    "a name like none": ({"BROKER_URL": "x"}, "unknown setting DJQUEUE['BROKER_URL']", "Known are: CONCURRENCY, "),
+    "a name like none": ({"BROKER_URL": "x"}, "unknown setting DJQUEUE['BROKER_URL']", "Known are: ALWAYS_EAGER, "),
     "a name that is no text": ({5: 5}, "unknown setting DJQUEUE[5]", "Known are: "),
     "text for a number": ({"LEASE": "20"}, "expected DJQUEUE['LEASE'] to be int or float or timedelta, got: '20'", ""),
     "a truth for a number": ({"CONCURRENCY": True}, "expected DJQUEUE['CONCURRENCY'] to be int, got: True", ""),

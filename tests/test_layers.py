@@ -17,12 +17,13 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf crontab events exceptions limits options records routing serializers signals"
+    "pure": "backoff calls conf crontab events exceptions limits records routing serializers signals"
     " signature_check states uuid7",
     "rows": "migrations models store",
-    "asking": "attempt context control decorator definition eager enqueue registry results retrying updates workflows",
+    "asking": "attempt context control decorator definition eager enqueue options registry results"
+    " retrying updates workflows",
     "doing": "beat worker",
-    "edges": "admin apps backend checks doctor management observability signals testing",
+    "edges": "admin apps backend checks doctor management observability testing",
 }
 LAYER_OF = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
 OPTIONAL = {"msgpack", "opentelemetry", "prometheus_client", "yaml"}

@@ -33,7 +33,7 @@ INDEXES: dict[Function, set[str]] = {
         "djqueue_taskattempt_pkey",
         "djqueue_cancelledtask_pkey",
     },
-    RETRY: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},
+    RETRY: {"djqueue_runningtask_pkey", "djqueue_task_pkey"},
     SETTLE: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},
     RELEASE: {"djqueue_runningtask_pkey", "djqueue_task_pkey"},
     LOSE: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},
@@ -41,7 +41,7 @@ INDEXES: dict[Function, set[str]] = {
     GAPS: {"djqueue_readytask_pkey"},
     LOWEST: {"djqueue_readytask_pkey"},
 }
-TABLES = ("task", "readytask", "runningtask", "scheduledtask", "taskresult", "taskattempt")
+TABLES = ("task", "readytask", "runningtask", "scheduledtask", "taskresult", "taskattempt", "cancelledtask")
 
 # Keys that grow with the row, as those of real tasks do.
 ID = "lpad(to_hex(n), 32, '0')::uuid"
@@ -201,6 +201,7 @@ class TestInstalledFunctions:
         )
         indexes = dict(cursor.fetchall())
         assert indexes == {
+            "djqueue_cancelledtask": 1,
             "djqueue_readytask": 1,
             "djqueue_runningtask": 2,
             "djqueue_scheduledtask": 2,

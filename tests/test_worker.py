@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from djqueue.doctor import check_invariants
-from djqueue.enqueue import enqueue
+from djqueue.enqueue import send_task
 from djqueue.exceptions import EncodeError, NotRegistered
 from djqueue.models import Task, TaskAttempt, TaskResult, Worker
 from djqueue.results import AsyncResult
@@ -214,7 +214,7 @@ def test_an_error_that_cannot_be_rebuilt_is_a_failure_all_the_same(worker: Worke
 
 
 def test_an_unknown_name_is_a_failure_that_names_the_nearest(worker: WorkerProcess) -> None:
-    result = enqueue("tests.site.tasks.ad", (1, 2), {})
+    result = send_task("tests.site.tasks.ad", (1, 2))
 
     error = failure(result)
 

@@ -54,7 +54,7 @@ claimed AS MATERIALIZED (
         task.queue, task.priority, task.created_at, clock_timestamp() AS claimed_at,
         CASE WHEN
             task.parent_id IS NOT NULL OR task.expires_at IS NOT NULL OR picked.attempt > 0
-            OR EXISTS (SELECT FROM djqueue_cancelledtask)
+            OR note.task_id IS NOT NULL
         THEN json_build_object(
             'parent_id', task.parent_id,
             'root_id', task.root_id,
@@ -63,12 +63,15 @@ claimed AS MATERIALIZED (
                 SELECT count(*) FROM djqueue_taskattempt AS earlier
                 WHERE earlier.task_id = picked.task_id AND earlier.outcome = 11
             ),
-            'cancelled', EXISTS (SELECT FROM djqueue_cancelledtask AS note WHERE note.task_id = picked.task_id)
+            'cancelled', note.task_id IS NOT NULL
         ) END AS context
     FROM picked
     CROSS JOIN LATERAL (
         SELECT * FROM djqueue_task WHERE id = picked.task_id LIMIT 1
     ) AS task
+    LEFT JOIN LATERAL (
+        SELECT task_id FROM djqueue_cancelledtask WHERE task_id = picked.task_id LIMIT 1
+    ) AS note ON true
 ),
 leased AS (
     INSERT INTO djqueue_runningtask (task_id, attempt, worker_id, claimed_at)

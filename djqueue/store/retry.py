@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from psycopg import AsyncConnection
@@ -12,8 +13,8 @@ from .functions import Function
 from .settle import array_literal
 
 # Why this shape. Fenced and ordered like settling. Each retry leaves a row in TaskAttempt, and those rows are the count
-# that the next claim reports: no counter to keep in step. The task's own row is written only by a retry that changes
-# what was called. What is due at once goes straight into line. 11 is `Ending.RETRIED`, 2 is `ScheduleReason.RETRY`.
+# that the next claim reports: no counter to keep in step. What is due at once goes straight into line. 11 is
+# `Ending.RETRIED`, 2 is `ScheduleReason.RETRY`.
 RETRY = Function(
     name="djqueue_retry_v1",
     arguments=(
@@ -56,21 +57,6 @@ remembered AS (
     FROM held
     ON CONFLICT (task_id, attempt) DO NOTHING
 ),
-changed AS (
-    UPDATE djqueue_task AS task
-    SET args = coalesce(plan.change -> 'args', task.args),
-        kwargs = coalesce(plan.change -> 'kwargs', task.kwargs),
-        queue = coalesce(plan.change ->> 'queue', task.queue),
-        priority = coalesce((plan.change ->> 'priority')::smallint, task.priority),
-        options = CASE
-            WHEN plan.change ? 'options' THEN coalesce(task.options, '{}'::jsonb) || (plan.change -> 'options')
-            ELSE task.options
-        END
-    FROM (
-        SELECT held.task_id, held.plan -> 'change' AS change FROM held WHERE held.plan ? 'change'
-    ) AS plan
-    WHERE task.id = plan.task_id
-),
 placed AS MATERIALIZED (
     SELECT
         held.task_id, held.attempt, (held.plan ->> 'countdown')::double precision AS countdown,
@@ -97,6 +83,20 @@ SELECT held.task_id::text FROM held
 """,
 )
 
+# The task's own row is written only here, by a retry that changes what was called.
+CHANGE = """
+UPDATE djqueue_task
+SET args = coalesce(%(change)s::jsonb -> 'args', args),
+    kwargs = coalesce(%(change)s::jsonb -> 'kwargs', kwargs),
+    queue = coalesce(%(change)s::jsonb ->> 'queue', queue),
+    priority = coalesce((%(change)s::jsonb ->> 'priority')::smallint, priority),
+    options = CASE
+        WHEN %(change)s::jsonb ? 'options' THEN coalesce(options, '{}'::jsonb) || (%(change)s::jsonb -> 'options')
+        ELSE options
+    END
+WHERE id = %(id)s
+"""
+
 CALL = (
     "SELECT id FROM djqueue_retry_v1(%s, %s, %s::uuid[], %s::smallint[], %s::double precision[],"
     " %s::double precision[], %s::jsonb, %s::jsonb)"
@@ -106,17 +106,20 @@ CALL = (
 async def retry(connection: AsyncConnection, worker_id: int, worker_name: str, outcomes: Sequence[Outcome]) -> set[str]:
     """Have attempts made again as their outcomes plan, and return the ids of those that the worker still held."""
     ordered = sorted(outcomes)
-    cursor = await connection.execute(
-        CALL,
-        (
-            worker_id,
-            worker_name,
-            array_literal(o.id for o in ordered),
-            array_literal(str(o.attempt) for o in ordered),
-            array_literal("NULL" if o.started is None else repr(o.started) for o in ordered),
-            array_literal(repr(o.finished) for o in ordered),
-            "{" + ",".join(f'"{o.id}":{o.error}' for o in ordered if o.error) + "}",
-            "{" + ",".join(f'"{o.id}":{o.retry}' for o in ordered) + "}",
-        ),
+    values = (
+        worker_id,
+        worker_name,
+        array_literal(o.id for o in ordered),
+        array_literal(str(o.attempt) for o in ordered),
+        array_literal("NULL" if o.started is None else repr(o.started) for o in ordered),
+        array_literal(repr(o.finished) for o in ordered),
+        "{" + ",".join(f'"{o.id}":{o.error}' for o in ordered if o.error) + "}",
+        "{" + ",".join(f'"{o.id}":{o.retry}' for o in ordered) + "}",
     )
-    return {row[0] for row in await cursor.fetchall()}
+    changes = {o.id: json.loads(o.retry).get("change") for o in ordered if o.retry}
+    async with connection.transaction():
+        held = {row[0] for row in await (await connection.execute(CALL, values)).fetchall()}
+        for task_id in held:
+            if change := changes.get(task_id):
+                await connection.execute(CHANGE, {"id": task_id, "change": json.dumps(change)})
+    return held

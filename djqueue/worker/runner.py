@@ -128,7 +128,6 @@ def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dic
     request = request_of(claim.name, claim.id, args, kwargs, options, context)
     request.hostname = seat.hostname
     request.delivery_info = {
-        "exchange": "",
         "routing_key": claim.queue,
         "priority": claim.priority,
         "redelivered": claim.attempt > 1 + request.retries,
