@@ -55,7 +55,8 @@ class Request:
 
     @property
     def correlation_id(self) -> str | None:
-        return self.get("id")
+        own_id: str | None = self.get("id")
+        return own_id
 
 
 def request_of(

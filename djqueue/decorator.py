@@ -59,19 +59,19 @@ def define(
     check_given(options)
     names = {what: getattr(function, what) for what in WRAPPER_ASSIGNMENTS if hasattr(function, what)}
     names.setdefault("__name__", type(function).__name__)
-    namespace = {
+    namespace: dict[str, Any] = {
         **options,
         **{what: names[what] for what in ("__module__", "__doc__", "__qualname__") if what in names},
         "run": function if bind else staticmethod(function),
         "bind": bind,
         "name": name or f"{function.__module__}.{names['__name__']}",
     }
-    definition = type(names["__name__"], (base,), namespace)()
+    definition: TaskDefinition = type(names["__name__"], (base,), namespace)()
     # As of functools.wraps: what looks at functions finds the function.
     for attribute, value in names.items():
         if attribute not in ("__type_params__", "__annotations__"):
             setattr(definition, attribute, value)
-    definition.__wrapped__ = function  # type: ignore[attr-defined]
+    definition.__dict__["__wrapped__"] = function
     return definition.prepare()
 
 

@@ -143,8 +143,8 @@ def _new_task(
         args_text,
         kwargs_text,
         encode(stored) if stored else None,
-        options.get("parent_id") or (parent and parent.id),
-        options.get("root_id") or (parent and parent.root_id),
+        options.get("parent_id") or (None if parent is None else parent.id),
+        options.get("root_id") or (None if parent is None else parent.root_id),
         expires if isinstance(expires, datetime) else None,
         expires if isinstance(expires, float) else None,
         run_at,
@@ -186,7 +186,7 @@ def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) 
     expires = None if definition.expires is None else check_expires(definition.expires)
     if isinstance(expires, float):
         expires = database_now(connection) + timedelta(seconds=expires)
-    return None, parent and parent.id, parent and parent.root_id, expires
+    return (None, None, None, expires) if parent is None else (None, parent.id, parent.root_id, expires)
 
 
 def _announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:

@@ -57,7 +57,7 @@ def plan_retry(
     if when is None:
         when = float(definition.default_retry_delay)
     seconds = when if isinstance(when, float) else (aware(when) - timezone.now()).total_seconds()
-    request.retry_plan = RetryPlan(seconds, args, kwargs, options)
+    request.update(retry_plan=RetryPlan(seconds, args, kwargs, options))
     return Retry(exc=exc, when=countdown if eta is None or countdown is not None else eta, is_eager=request.is_eager)
 
 

@@ -12,4 +12,8 @@ from tests.settings import DJQUEUE as SHORT_LEASES
 _given: dict[str, Any] = json.loads(os.environ["WORKER_SETTINGS"])
 
 DATABASES = {"default": _given["database"], **_given["databases"]}
-DJQUEUE: dict[str, Any] = {**SHORT_LEASES, "IMPORTS": ["tests.site.worker_tasks"], **_given["djqueue"]}
+DJQUEUE: dict[str, Any] = {
+    **SHORT_LEASES,
+    "IMPORTS": ["tests.site.worker_tasks", "tests.site.celery_tasks"],
+    **_given["djqueue"],
+}

@@ -12,9 +12,7 @@ from psycopg import AsyncConnection
 
 from djqueue import events
 from djqueue.conf import settings
-from djqueue.exceptions import EncodeError, TaskRevokedError
 from djqueue.records import Claim, Lane, Outcome
-from djqueue.serializers import decode, encode_error
 from djqueue.states import Ending
 from djqueue.store.claim import claim
 from djqueue.store.exchange import exchange
@@ -28,6 +26,7 @@ from djqueue.store.settle import settle
 from djqueue.store.workers import Counts
 
 from .clock import DatabaseClock
+from .endings import refused, void
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .options import WorkerOptions
@@ -35,6 +34,8 @@ from .pool import Pool
 
 GATHER = 0.01
 """Longest time in seconds that an outcome waits for others to be settled with."""
+PROGRESS_EVERY = 0.05
+"""Seconds between two writings of what running tasks show."""
 SETTLE_MOST = 500
 """Outcomes in a batch."""
 SETTLE_BYTES = 4 * 1024 * 1024
@@ -69,12 +70,21 @@ class ClaimLoop:
         self._recount_pause = FIRST_RECOUNT
         self._given_up = False
         self._contradicted = False
+        self._progress: dict[str, tuple[str, int, str, str | None]] = {}
+        self._progress_since = 0.0
 
     def outcomes(self, ended: list[Outcome]) -> None:
         """Take outcomes from the pool, to be settled soon."""
         if not self._outbox:
             self._outbox_since = monotonic()
         self._outbox += ended
+        self._turn.set()
+
+    def progressed(self, states: list[tuple[str, int, str, str | None]]) -> None:
+        """Take what running tasks show of themselves; the latest of each is written soon."""
+        if not self._progress:
+            self._progress_since = monotonic()
+        self._progress.update((state[0], state) for state in states)
         self._turn.set()
 
     def wake(self) -> None:
@@ -131,7 +141,9 @@ class ClaimLoop:
     def _pause(self) -> float:
         """Return the seconds until there is something to do: settle, or look for tasks that could start."""
         now = monotonic()
-        pauses = [0.05 if self.pool.progress else 1.0]
+        pauses = [1.0]
+        if self._progress:
+            pauses.append(self._progress_since + PROGRESS_EVERY - now)
         if self._outbox:
             full = len(self._outbox) >= SETTLE_MOST or self.pool.held == 0
             pauses.append(0.0 if full else self._outbox_since + GATHER - now)
@@ -149,8 +161,8 @@ class ClaimLoop:
             self._contradicted = False
         if monotonic() >= self._next_recount:
             await self._recount(connection)
-        if self.pool.progress:
-            shown, self.pool.progress = self.pool.progress, {}
+        if self._progress:
+            shown, self._progress = self._progress, {}
             await note_states(connection, self.worker_id, list(shown.values()))
         wanted = self._wanted(monotonic())
         if wanted:
@@ -169,26 +181,16 @@ class ClaimLoop:
         if claims:
             self._clock.sync(claims[-1].claimed)
             self.held.update((c.id, c) for c in claims)
-            self.pool.add([c for c in claims if c.context is None or not self._is_void(c)])
+            if voided := [outcome for c in claims if (outcome := void(c)) is not None]:
+                self.outcomes(voided)
+                ids = {outcome.id for outcome in voided}
+                claims = [c for c in claims if c.id not in ids]
+            self.pool.add(claims)
         if wanted:
             self._lookout.found(len(claims), wanted)
             await self._lookout.raise_floors(connection)
             if self._options.burst and not claims and not self.held and not self._outbox:
                 await self._end_burst(connection)
-
-    def _is_void(self, claim: Claim) -> bool:
-        """End a claim that is not to start: its task was cancelled, or has expired."""
-        context = decode(claim.context or "{}")
-        expires = context.get("expires")
-        if context.get("cancelled"):
-            reason = "revoked"
-        elif expires is not None and expires <= claim.claimed:
-            reason = "expired"
-        else:
-            return False
-        error = encode_error(TaskRevokedError(reason), with_traceback=False)
-        self.outcomes([Outcome.cancelled(claim.id, claim.attempt, error, None, monotonic())])
-        return True
 
     def _take_batch(self) -> list[Outcome]:
         size = count = 0
@@ -233,7 +235,7 @@ class ClaimLoop:
             try:
                 settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
             except REFUSALS as error:
-                outcomes[place] = outcome = _refused(outcome, error)
+                outcomes[place] = outcome = refused(outcome, error)
                 with suppress(*REFUSALS):
                     settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
         return settled
@@ -292,9 +294,3 @@ class ClaimLoop:
             self.drain()
         else:
             self.wake()
-
-
-def _refused(outcome: Outcome, error: psycopg.Error) -> Outcome:
-    reason = EncodeError(f"PostgreSQL cannot store the result: {' '.join(str(error).split())}")
-    stored = encode_error(reason, with_traceback=False)
-    return Outcome.failed(outcome.id, outcome.attempt, stored, outcome.started, outcome.finished)

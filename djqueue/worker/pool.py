@@ -57,7 +57,7 @@ class Pool:
         self.executors: dict[int, ExecutorHandle] = {}
         self.estimates = Estimates()
         self.stopping = False
-        self.progress: dict[str, tuple[Any, ...]] = {}
+        self.on_progress: Callable[[list[Any]], None] = lambda items: None
         self._waiting: deque[tuple[Claim, float, float]] = deque()
         self._waiting_load = 0.0
         self._spawner = spawner
@@ -184,7 +184,7 @@ class Pool:
             self._distribute()
 
     def progressed(self, items: list[Any]) -> None:
-        self.progress.update((item[0], tuple(item)) for item in items)
+        self.on_progress([tuple(item) for item in items])
 
     def _tick(self) -> None:
         self._ticking = None

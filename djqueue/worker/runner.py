@@ -126,13 +126,15 @@ async def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
 def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any], seat: Seat) -> Request:
     context = decode(claim.context) if claim.context else {}
     request = request_of(claim.name, claim.id, args, kwargs, options, context)
-    request.hostname = seat.hostname
-    request.delivery_info = {
-        "routing_key": claim.queue,
-        "priority": claim.priority,
-        "redelivered": claim.attempt > 1 + request.retries,
-    }
-    request.report = partial(seat.report, claim.id, claim.attempt)
+    request.update(
+        hostname=seat.hostname,
+        delivery_info={
+            "routing_key": claim.queue,
+            "priority": claim.priority,
+            "redelivered": claim.attempt > 1 + request.retries,
+        },
+        report=partial(seat.report, claim.id, claim.attempt),
+    )
     return request
 
 

@@ -70,6 +70,7 @@ class Worker:
         self._loop = ClaimLoop(options, self._work_link, self._clock, self._lookout)
         self._pool = Pool(spawner, page, options.concurrency, self._outcomes)
         self._loop.pool = self._pool
+        self._pool.on_progress = self._loop.progressed
         self._upkeep = Upkeep(
             self._upkeep_link,
             self._clock,
