@@ -128,6 +128,7 @@ def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dic
     request = request_of(claim.name, claim.id, args, kwargs, options, context)
     request.update(
         hostname=seat.hostname,
+        attempt=claim.attempt,
         delivery_info={
             "routing_key": claim.queue,
             "priority": claim.priority,

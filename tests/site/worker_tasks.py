@@ -29,7 +29,7 @@ def note(path: str, *words: object) -> None:
 @shared_task(bind=True)
 def notes(self: Any, path: str, text: object, seconds: float = 0.0, until: str = "") -> int:
     """Says that it has begun, takes its time or waits for a file, and returns the number of its attempt."""
-    attempt = self.request.retries + 1
+    attempt = self.request.attempt
     note(path, text, attempt, os.getpid())
     if seconds:
         time.sleep(seconds)
@@ -68,7 +68,7 @@ def does_not_listen(path: str, seconds: float) -> None:
 @shared_task(bind=True)
 def marks_steadily(self: Any, seconds: float) -> int:
     """Leaves a mark, dated by the database, every few milliseconds."""
-    attempt = self.request.retries + 1
+    attempt = self.request.attempt
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         Mark.objects.create(name=f"{attempt}")
