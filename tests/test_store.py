@@ -13,13 +13,25 @@ import pytest
 from django.db import connection, transaction
 
 from djqueue.exceptions import WorkerLostError
-from djqueue.models import Queue, ReadyTask, RunningTask, ScheduledTask, Task, TaskAttempt, TaskResult, Worker
+from djqueue.models import (
+    CancelledTask,
+    Queue,
+    ReadyTask,
+    RunningTask,
+    ScheduledTask,
+    Task,
+    TaskAttempt,
+    TaskResult,
+    Worker,
+)
 from djqueue.records import Claim, Lane, Outcome
+from djqueue.results import AsyncResult
 from djqueue.serializers import decode_error, encode_error
 from djqueue.states import Ending, ScheduleReason, State
 from djqueue.store import floor, lanes, results
 from djqueue.store import promote as promoting
 from djqueue.store import reclaim as reclaiming
+from djqueue.store.cancel import forget_notes
 from djqueue.store.claim import claim
 from djqueue.store.exchange import exchange
 from djqueue.store.lose import lose
@@ -996,3 +1008,17 @@ def test_each_table_says_in_the_database_what_it_is_for(db):
         comments = dict(cursor.fetchall())
     assert len(comments) == 9
     assert all(comments.values()), comments
+
+
+def test_notes_of_cancellations_are_forgotten_when_they_have_done_their_work(session, worker):
+    (running,) = enqueue(1)
+    (held,) = claim_all(session, worker)
+    unknown = AsyncResult("01a1fe88-64a4-7170-bbf4-181ba26bc4f7")
+    assert [AsyncResult(running).revoke(), unknown.revoke()] == [False, False]
+    session(forget_notes, 3600.0)
+    assert CancelledTask.objects.count() == 2
+    session(settle, worker, "w", [succeeded(held)])
+    session(forget_notes, 3600.0)
+    assert [str(note.task_id) for note in CancelledTask.objects.all()] == [unknown.id]
+    session(forget_notes, 0.0)
+    assert not CancelledTask.objects.exists()

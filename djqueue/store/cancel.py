@@ -8,9 +8,9 @@ from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
 
 # Why this shape. A waiting task is cancelled by whoever locks the row of its place, so a claim and a cancellation never
-# both have it. The line has no index by task; one lane is read from its front for all tasks of it at once, which takes
-# 0.1 s per million in line. What is running, or being claimed just now, or not known at all, gets a note: claims look
-# for notes, and workers for those of the tasks they run. 7 is `State.CANCELLED`.
+# both have it. The line has no index by task; one lane is read for all tasks of it at once, which takes the longer
+# the more stand in it. What is running, or being claimed just now, or not known at all, gets a note, which the next
+# claim of it honours. 7 is `State.CANCELLED`.
 CANCEL = """
 WITH asked AS MATERIALIZED (
     SELECT id FROM unnest(%(ids)s::uuid[]) AS asked (id)
@@ -60,14 +60,6 @@ noted AS (
 SELECT task_id::text FROM cancelled
 """
 
-# The table of notes is nearly always empty, so this reads nothing.
-ASKED_OF = """
-SELECT note.task_id::text, note.terminate
-FROM djqueue_cancelledtask AS note
-JOIN djqueue_runningtask AS running ON running.task_id = note.task_id
-WHERE running.worker_id = %s
-"""
-
 # A note about a finished task has done its work; one about an unknown task is remembered for a while.
 FORGET = """
 DELETE FROM djqueue_cancelledtask AS note
@@ -83,11 +75,6 @@ def cancel(cursor: CursorWrapper, ids: Sequence[str], error: str, *, terminate: 
     """
     cursor.execute(CANCEL, {"ids": list(ids), "error": error, "terminate": terminate})
     return {row[0] for row in cursor.fetchall()}
-
-
-async def asked_of(connection: AsyncConnection, worker_id: int) -> list[tuple[str, bool]]:
-    """Return the tasks of a worker that were asked to end, and whether by force."""
-    return [(row[0], row[1]) for row in await (await connection.execute(ASKED_OF, (worker_id,))).fetchall()]
 
 
 async def forget_notes(connection: AsyncConnection, keep: float) -> None:

@@ -12,6 +12,7 @@ from psycopg.errors import QueryCanceled
 from djqueue import events
 from djqueue.conf import seconds, settings
 from djqueue.states import State
+from djqueue.store.cancel import forget_notes
 from djqueue.store.promote import BATCH as PROMOTE_BATCH
 from djqueue.store.promote import promote
 from djqueue.store.prune import BATCH as PRUNE_BATCH
@@ -27,6 +28,8 @@ LISTEN = sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL))
 PROMOTE_EVERY = 1.0
 PRUNE_EVERY = 60.0
 ORPHANS_EVERY = 60.0
+NOTES_KEPT = 86400.0
+"""Seconds for which a cancellation of a task that is not known is remembered."""
 
 
 class Upkeep:
@@ -134,6 +137,7 @@ class Upkeep:
         if not keep:
             return PRUNE_EVERY
         began = monotonic()
+        await forget_notes(connection, NOTES_KEPT)
         try:
             full = await prune(connection, keep) >= PRUNE_BATCH
         except QueryCanceled as error:
