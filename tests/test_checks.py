@@ -13,9 +13,13 @@ from django.core import management
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.test import override_settings
 
 from djqueue.checks import check_commands, check_settings, check_vendor
+from djqueue.migrations._routines import CreateRoutines
+from djqueue.store.claim import CLAIM
+from djqueue.store.routines import digest
 
 ROOT = Path(__file__).parent.parent
 
@@ -124,6 +128,32 @@ class TestMigrations:
     def test_the_models_have_not_changed_since(self, db):
         call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
+    def test_the_routines_have_not_changed_since(self):
+        """A changed statement is another routine, which only a new migration brings into databases in service."""
+        migrations = MigrationLoader(None).disk_migrations
+        ours = [migrations[key] for key in sorted(migrations) if key[0] == "djqueue"]
+        made = [step for migration in ours for step in migration.operations if isinstance(step, CreateRoutines)]
+        assert made[-1].digest == digest(), f"add a migration that ends in CreateRoutines({digest()!r})"
+
+    def test_one_by_one_they_lead_to_the_same_tables_with_rows_in_them(self, transactional_db):
+        """Upgrading a database in service, whose routines of older releases stay for workers that still run."""
+        try:
+            call_command("migrate", "djqueue", "0002", verbosity=0)
+            with connection.cursor() as cursor:
+                cursor.execute("CREATE FUNCTION djqueue_claim_of_old() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+                cursor.execute(
+                    "INSERT INTO djqueue_taskattempt (task_id, attempt, outcome, worker, error, finished_at)"
+                    " VALUES (gen_random_uuid(), 1, 9, 'w', '{}', now())"
+                )
+            call_command("migrate", "djqueue", verbosity=0)
+            with connection.cursor() as cursor:
+                cursor.execute("UPDATE djqueue_taskattempt SET outcome = 11")
+                cursor.execute("SELECT djqueue_claim_of_old()")
+            call_command("migrate", "djqueue", "0002", verbosity=0)
+            call_command("migrate", "djqueue", "zero", verbosity=0)
+        finally:
+            call_command("migrate", "djqueue", verbosity=0)
+
     def test_they_can_be_undone_and_done_again(self, transactional_db):
         def ours() -> tuple[int, int, int]:
             with connection.cursor() as cursor:
@@ -146,7 +176,7 @@ class TestMigrations:
     def test_their_sql_can_be_shown(self, db):
         out = StringIO()
         call_command("sqlmigrate", "djqueue", "0002", stdout=out)
-        assert "CREATE FUNCTION djqueue_claim_v1" in out.getvalue()
+        assert f"CREATE OR REPLACE FUNCTION {CLAIM.name}" in out.getvalue()
         assert "ALTER TABLE djqueue_readytask SET (autovacuum_vacuum_scale_factor = 0" in out.getvalue()
 
     def test_on_sqlite_they_do_nothing_forwards_and_backwards(self):

@@ -21,6 +21,7 @@ from djqueue import doctor
 from djqueue.doctor import Finding, check_invariants, examine, schema, server
 from djqueue.doctor import queue as queue_checks
 from djqueue.models import Task
+from djqueue.store.promote import PROMOTE
 from djqueue.worker.link import parameters
 
 pytestmark = pytest.mark.django_db
@@ -243,10 +244,10 @@ def test_a_migration_of_another_release_is_a_warning() -> None:
 
 
 def test_a_missing_function_is_named() -> None:
-    sql("DROP FUNCTION djqueue_promote_v1(integer)")
+    sql(f"DROP FUNCTION {PROMOTE.signature}")
     (finding,) = schema.functions(connection)
     assert finding.level == "error"
-    assert "djqueue_promote_v1(integer)" in finding.found
+    assert PROMOTE.signature in finding.found
 
 
 def test_storage_parameters_that_were_changed_are_named() -> None:

@@ -139,8 +139,8 @@ def test_the_store_knows_sql_and_records_but_no_models(module):
 
 def test_only_enqueue_inserts_tasks():
     importers = {module for module in sources() if "djqueue.store.insert" in imports(module)}
-    # The migration takes the procedure's text from there.
-    assert importers == {"djqueue.enqueue", "djqueue.migrations.0002_functions"}
+    # The migrations take the procedure's text from there.
+    assert importers == {"djqueue.enqueue", "djqueue.store.routines"}
 
 
 @pytest.mark.parametrize("module", [m for m in sources() if part_of(m) in {"admin", "doctor", "worker", "results"}])

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
-from djqueue import store
-from djqueue.store.functions import Function
+from djqueue.store.routines import ROUTINES
 
 from .finding import Finding, listed
 
@@ -49,7 +47,7 @@ def _replaced(executor: MigrationExecutor) -> set[str]:
 
 def functions(connection: BaseDatabaseWrapper) -> Iterator[Finding]:
     """The functions that carry the hot statements exist."""
-    wanted = sorted(f"{f.name}({', '.join(f.arguments)})" for f in store_functions())
+    wanted = sorted(routine.signature for routine in ROUTINES)
     with connection.cursor() as cursor:
         cursor.execute(MISSING_FUNCTIONS, (wanted,))
         missing = [row[0] for row in cursor.fetchall()]
@@ -62,13 +60,6 @@ def functions(connection: BaseDatabaseWrapper) -> Iterator[Finding]:
         )
     else:
         yield Finding.ok("functions", f"All {len(wanted)} exist.")
-
-
-def store_functions() -> set[Function]:
-    """Return what the modules of the store define."""
-    names = [module.name for module in pkgutil.iter_modules(store.__path__)]
-    modules = [import_module(f"{store.__name__}.{name}") for name in names]
-    return {value for module in modules for value in vars(module).values() if isinstance(value, Function)}
 
 
 def storage_parameters(connection: BaseDatabaseWrapper) -> Iterator[Finding]:

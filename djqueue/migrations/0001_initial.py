@@ -185,8 +185,6 @@ class Migration(PostgreSQLMigration):
                 ),
                 ("claimed_at", models.DateTimeField()),
                 ("deadline", models.DateTimeField(null=True)),
-                ("state", models.TextField(null=True)),
-                ("meta", models.JSONField(null=True)),
             ],
             options={
                 "verbose_name": "running task",
@@ -231,7 +229,7 @@ class Migration(PostgreSQLMigration):
                 "default_permissions": ("view", "delete"),
                 "db_table_comment": "Finished tasks; pruned by age.",
                 "indexes": [
-                    models.Index(fields=["finished_at", "state"], name="djqueue_result_finished"),
+                    models.Index(fields=["finished_at"], name="djqueue_result_finished"),
                     models.Index(fields=["finished_at"], name="djqueue_result_unsuccessful", condition=~Q(state=5)),
                 ],
                 "constraints": [
@@ -266,12 +264,7 @@ class Migration(PostgreSQLMigration):
                     ),
                 ),
                 ("attempt", models.SmallIntegerField(verbose_name="attempt")),
-                (
-                    "outcome",
-                    models.SmallIntegerField(
-                        choices=[(6, "failed"), (9, "lost"), (11, "retried")], verbose_name="outcome"
-                    ),
-                ),
+                ("outcome", models.SmallIntegerField(choices=[(6, "failed"), (9, "lost")], verbose_name="outcome")),
                 ("worker", models.TextField(verbose_name="worker")),
                 ("error", models.JSONField(verbose_name="error")),
                 ("started_at", models.DateTimeField(null=True, verbose_name="started")),
@@ -284,7 +277,7 @@ class Migration(PostgreSQLMigration):
                 "db_table_comment": "Attempts that did not succeed.",
                 "constraints": [
                     models.CheckConstraint(
-                        name="djqueue_attempt_outcome", condition=Q(outcome__in=[6, 9, 11], attempt__gte=1)
+                        name="djqueue_attempt_outcome", condition=Q(outcome__in=[6, 9], attempt__gte=1)
                     ),
                 ],
             },

@@ -3,15 +3,7 @@
 from django.db import migrations
 
 from djqueue.migrations._postgresql import PostgreSQLMigration
-from djqueue.store.claim import CLAIM
-from djqueue.store.floor import LOWEST
-from djqueue.store.insert import INSERT_READY
-from djqueue.store.lanes import GAPS
-from djqueue.store.lose import LOSE
-from djqueue.store.promote import PROMOTE
-from djqueue.store.release import RELEASE
-from djqueue.store.retry import RETRY
-from djqueue.store.settle import SETTLE
+from djqueue.migrations._routines import CreateRoutines
 
 NARROW = ("djqueue_readytask", "djqueue_scheduledtask", "djqueue_runningtask")
 # Vacuum by number of dead rows, not by share of the table; at full speed; and never by truncating, which would take an
@@ -38,8 +30,5 @@ class Migration(PostgreSQLMigration):
 
     operations = [
         *[storage(table) for table in NARROW],
-        *[
-            migrations.RunSQL(function.create, function.drop)
-            for function in (INSERT_READY, CLAIM, SETTLE, RELEASE, LOSE, RETRY, PROMOTE, GAPS, LOWEST)
-        ],
+        CreateRoutines("", drop_all_backwards=True),
     ]

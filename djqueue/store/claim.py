@@ -21,7 +21,7 @@ from .functions import Function
 # pay for one null. 11 is `Ending.RETRIED`. A worker whose row is gone was given up and gets nothing:
 # nobody would believe its lease.
 CLAIM = Function(
-    name="djqueue_claim_v1",
+    verb="claim",
     arguments=("bigint", "text[]", "smallint[]", "bigint[]", "integer"),
     returns=(
         "id text, attempt smallint, name text, args text, kwargs text, options text, "
@@ -89,10 +89,10 @@ FROM claimed
 )
 
 # Losing a claim in a crash of the server means a task that is back in line, so nobody needs to wait for the disk.
-CALL = """
+CALL = f"""
 SELECT claim.*
 FROM set_config('synchronous_commit', 'off', true) AS without_waiting,
-    LATERAL djqueue_claim_v1(%s, %s::text[], %s::smallint[], %s::bigint[], %s) AS claim
+    LATERAL {CLAIM.name}(%s, %s::text[], %s::smallint[], %s::bigint[], %s) AS claim
 """
 
 

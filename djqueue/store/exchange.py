@@ -8,20 +8,20 @@ from psycopg import AsyncConnection
 
 from djqueue.records import Claim, Lane, Outcome
 
-from .claim import claim_parameters
-from .settle import settle_parameters
+from .claim import CLAIM, claim_parameters
+from .settle import SETTLE, settle_parameters
 
 # Why this shape. At one task a batch, settling and claiming in one transaction is 1.8 times as fast as in two. An
 # Append of two functions needs neither a third function nor the driver's pipeline mode; a settled id is a row
 # without an attempt.
-EXCHANGE = """
+EXCHANGE = f"""
 SELECT
     id, NULL::smallint AS attempt, NULL AS name, NULL AS args, NULL AS kwargs, NULL AS options, NULL AS queue,
     NULL::smallint AS priority, NULL::double precision AS created, NULL::double precision AS claimed, NULL AS context
-FROM djqueue_settle_v1(%s, %s, %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb, %s::jsonb,
+FROM {SETTLE.name}(%s, %s, %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb, %s::jsonb,
     %s::double precision[], %s::double precision[])
 UNION ALL
-SELECT * FROM djqueue_claim_v1(%s, %s::text[], %s::smallint[], %s::bigint[], %s)
+SELECT * FROM {CLAIM.name}(%s, %s::text[], %s::smallint[], %s::bigint[], %s)
 """
 
 

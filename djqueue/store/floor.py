@@ -37,7 +37,7 @@ WHERE relation = 'djqueue_readytask'::regclass AND mode = 'RowExclusiveLock' AND
 # Why this shape. One primary key probe a lane, bounded below by the old floor, so each dead entry is walked once more
 # at the most.
 LOWEST = Function(
-    name="djqueue_floors_v1",
+    verb="floors",
     arguments=("text[]", "smallint[]", "bigint[]", "bigint"),
     returns="queue text, priority smallint, floor bigint",
     statement="""
@@ -54,7 +54,7 @@ FROM unnest($1, $2, $3) AS lane (queue, priority, floor)
 """,
 )
 
-CALL = "SELECT queue, priority, floor FROM djqueue_floors_v1(%s::text[], %s::smallint[], %s::bigint[], %s)"
+CALL = f"SELECT queue, priority, floor FROM {LOWEST.name}(%s::text[], %s::smallint[], %s::bigint[], %s)"
 
 
 class Cut(NamedTuple):

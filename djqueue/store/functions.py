@@ -8,13 +8,16 @@ One trap is left that no setting pins: on a table analysed while it was empty, a
 as a walk through the whole index for each row, and that plan stays when the table grows. So the statements look rows up
 in a LATERAL subquery with LIMIT 1, which is planned by itself and always by its condition.
 
-A released function is never changed: a change gets a new version in its name and a migration, so that workers of two
-releases can share a database.
+The name carries a digest of the text, so a statement that changed is another function: workers of two releases can
+share a database, and code never meets a function that it was not written for.
+Old ones stay until ``migrate djqueue zero``.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
 
 PINS = {
     "enable_seqscan": "off",
@@ -28,45 +31,60 @@ PINS = {
 }
 
 
-class Function(NamedTuple):
-    """A statement and the database function that carries it.
+@dataclass(frozen=True)
+class Routine:
+    """Statements that the database keeps under a name; they use ``$1``, ``$2`` … for ``arguments``."""
 
-    ``statement`` uses ``$1``, ``$2`` … for ``arguments``; ``returns`` is the column list of its rows.
-    """
-
-    name: str
+    verb: str
     arguments: tuple[str, ...]
-    returns: str
-    statement: str
+
+    kind = "ROUTINE"
+
+    @property
+    def body(self) -> str:
+        raise NotImplementedError
+
+    @cached_property
+    def name(self) -> str:
+        """``djqueue_VERB_DIGEST``, as the database knows it."""
+        digest = hashlib.sha256(f"{self.kind} {self.arguments} {self.body}".encode()).hexdigest()
+        return f"djqueue_{self.verb}_{digest[:8]}"
+
+    @property
+    def signature(self) -> str:
+        return f"{self.name}({', '.join(self.arguments)})"
 
     @property
     def create(self) -> str:
+        return f"CREATE OR REPLACE {self.kind} {self.signature}\n{self.body}"
+
+
+@dataclass(frozen=True)
+class Function(Routine):
+    """A statement that returns rows; ``returns`` is their column list."""
+
+    returns: str
+    statement: str
+
+    kind = "FUNCTION"
+
+    @property
+    def body(self) -> str:
         pins = "\n".join(f"SET {name} = {value}" for name, value in PINS.items())
         return (
-            f"CREATE FUNCTION {self.name}({', '.join(self.arguments)})\n"
             f"RETURNS TABLE ({self.returns})\nLANGUAGE plpgsql\n{pins}\n"
             f"AS $function$\n#variable_conflict use_column\nBEGIN RETURN QUERY\n{self.statement};\nEND\n$function$"
         )
 
-    @property
-    def drop(self) -> str:
-        return f"DROP FUNCTION {self.name}({', '.join(self.arguments)})"
 
-
-class Procedure(NamedTuple):
+@dataclass(frozen=True)
+class Procedure(Routine):
     """Statements that are too simple to be planned wrongly, and that a CALL saves from being parsed each time."""
 
-    name: str
-    arguments: tuple[str, ...]
     statements: str
 
-    @property
-    def create(self) -> str:
-        return (
-            f"CREATE PROCEDURE {self.name}({', '.join(self.arguments)})\nLANGUAGE plpgsql\n"
-            f"AS $procedure$\nBEGIN\n{self.statements}\nEND\n$procedure$"
-        )
+    kind = "PROCEDURE"
 
     @property
-    def drop(self) -> str:
-        return f"DROP PROCEDURE {self.name}({', '.join(self.arguments)})"
+    def body(self) -> str:
+        return f"LANGUAGE plpgsql\nAS $procedure$\nBEGIN\n{self.statements}\nEND\n$procedure$"

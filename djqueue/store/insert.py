@@ -26,14 +26,14 @@ COPY_BLOCK = 5000
 # planned for every call, because Django prepares nothing: 335 µs against 250 µs for the CALL, and 200 µs for a bare and
 # prepared INSERT of the task alone. A new connection pays 0.4 ms for its first CALL.
 INSERT_READY = Procedure(
-    name="djqueue_insert_v1",
+    verb="insert",
     arguments=("uuid", "text", "text", "smallint", "jsonb", "jsonb", "jsonb"),
     statements="""
 INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options) VALUES ($1, $2, $3, $4, $5, $6, $7);
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt) VALUES ($3, $4, $1, 0);
 """,
 )
-CALL = "CALL djqueue_insert_v1(%s, %s, %s, %s::smallint, %s, %s, %s)"
+CALL = f"CALL {INSERT_READY.name}(%s, %s, %s, %s::smallint, %s, %s, %s)"
 
 # For ids that the caller chose, and for what few tasks have. The place is inserted from what the task's insert
 # returned: an id that is taken inserts neither, and leaves the caller's transaction intact. The database's clock

@@ -13,7 +13,7 @@ from .functions import Function
 # Why this shape. `SELECT DISTINCT queue` reads the whole line. Looking only into the gaps between the lanes that are
 # known costs one index probe a gap, and never meets the dead index entries that claims leave behind in a known lane.
 GAPS = Function(
-    name="djqueue_lanes_v1",
+    verb="lanes",
     arguments=("text[]", "smallint[]", "text[]", "smallint[]"),
     returns="queue text, priority smallint",
     statement="""
@@ -30,7 +30,7 @@ CROSS JOIN LATERAL (
 """,
 )
 
-CALL = "SELECT queue, priority FROM djqueue_lanes_v1(%s::text[], %s::smallint[], %s::text[], %s::smallint[])"
+CALL = f"SELECT queue, priority FROM {GAPS.name}(%s::text[], %s::smallint[], %s::text[], %s::smallint[])"
 
 BEFORE_ALL = ("", -32768)
 AFTER_ALL = ("\U0010ffff", 32767)

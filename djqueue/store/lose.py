@@ -14,7 +14,7 @@ from .settle import array_literal
 # Why this shape. Fenced and ordered like settling. Every loss leaves a row in TaskAttempt, and those rows are the
 # count that the crash limit looks at: no counter to keep in step. 9 is `Ending.LOST`, 6 is `State.FAILED`.
 LOSE = Function(
-    name="djqueue_lose_v1",
+    verb="lose",
     arguments=("bigint", "text", "uuid[]", "smallint[]", "jsonb", "integer"),
     returns="id text, failed boolean",
     statement="""
@@ -72,7 +72,7 @@ SELECT judged.task_id::text, judged.failed FROM judged
 """,
 )
 
-CALL = "SELECT id, failed FROM djqueue_lose_v1(%s, %s, %s::uuid[], %s::smallint[], %s::jsonb, %s)"
+CALL = f"SELECT id, failed FROM {LOSE.name}(%s, %s, %s::uuid[], %s::smallint[], %s::jsonb, %s)"
 
 
 async def lose(

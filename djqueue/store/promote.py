@@ -11,7 +11,7 @@ BATCH = 2000
 # Why this shape. The primary key yields due rows in order, the LIMIT bounds every statement, and SKIP LOCKED lets any
 # number of workers promote side by side. statement_timestamp(), unlike clock_timestamp(), can bound an index scan.
 PROMOTE = Function(
-    name="djqueue_promote_v1",
+    verb="promote",
     arguments=("integer",),
     returns="promoted bigint, next_in double precision",
     statement="""
@@ -47,7 +47,7 @@ SELECT
 """,
 )
 
-CALL = "SELECT promoted, next_in FROM djqueue_promote_v1(%s)"
+CALL = f"SELECT promoted, next_in FROM {PROMOTE.name}(%s)"
 
 
 async def promote(connection: AsyncConnection, limit: int = BATCH) -> tuple[int, float | None]:

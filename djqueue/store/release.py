@@ -14,7 +14,7 @@ from .settle import array_literal
 # Why this shape. Fenced and ordered like settling. The row gets a new place in line (a fresh seq): the floor protocol
 # forbids to bring an old one back.
 RELEASE = Function(
-    name="djqueue_release_v1",
+    verb="release",
     arguments=("bigint", "uuid[]", "smallint[]"),
     returns="id text",
     statement="""
@@ -50,7 +50,7 @@ SELECT held.task_id::text FROM held
 """,
 )
 
-CALL = "SELECT id FROM djqueue_release_v1(%s, %s::uuid[], %s::smallint[])"
+CALL = f"SELECT id FROM {RELEASE.name}(%s, %s::uuid[], %s::smallint[])"
 
 HELD = "SELECT task_id::text, attempt FROM djqueue_runningtask WHERE worker_id = %s"
 

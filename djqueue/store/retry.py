@@ -16,7 +16,7 @@ from .settle import array_literal
 # that the next claim reports: no counter to keep in step. What is due at once goes straight into line. 11 is
 # `Ending.RETRIED`, 2 is `ScheduleReason.RETRY`.
 RETRY = Function(
-    name="djqueue_retry_v1",
+    verb="retry",
     arguments=(
         "bigint",
         "text",
@@ -98,7 +98,7 @@ WHERE id = %(id)s
 """
 
 CALL = (
-    "SELECT id FROM djqueue_retry_v1(%s, %s, %s::uuid[], %s::smallint[], %s::double precision[],"
+    f"SELECT id FROM {RETRY.name}(%s, %s, %s::uuid[], %s::smallint[], %s::double precision[],"
     " %s::double precision[], %s::jsonb, %s::jsonb)"
 )
 

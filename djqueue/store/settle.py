@@ -17,7 +17,7 @@ from .functions import Function
 # index on worker_id instead of one row by primary key. Values travel as one JSON array and errors, which are rare,
 # as an object by id: no element is quoted twice. 5, 6 and 7 are `State`'s final states, 8 is `Ending.FORGOTTEN`.
 SETTLE = Function(
-    name="djqueue_settle_v1",
+    verb="settle",
     arguments=(
         "bigint",
         "text",
@@ -83,7 +83,7 @@ SELECT held.task_id::text FROM held
 )
 
 CALL = (
-    "SELECT id FROM djqueue_settle_v1(%s, %s, %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb, %s::jsonb,"
+    f"SELECT id FROM {SETTLE.name}(%s, %s, %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb, %s::jsonb,"
     " %s::double precision[], %s::double precision[])"
 )
 

@@ -1,0 +1,23 @@
+"""Every routine of the store that lives in the database, for the migrations that make them and for the doctor."""
+
+from __future__ import annotations
+
+import hashlib
+
+from .claim import CLAIM
+from .floor import LOWEST
+from .functions import Routine
+from .insert import INSERT_READY
+from .lanes import GAPS
+from .lose import LOSE
+from .promote import PROMOTE
+from .release import RELEASE
+from .retry import RETRY
+from .settle import SETTLE
+
+ROUTINES: tuple[Routine, ...] = (INSERT_READY, CLAIM, SETTLE, RELEASE, LOSE, RETRY, PROMOTE, GAPS, LOWEST)
+
+
+def digest() -> str:
+    """Return what the newest migration with routines must state, so that none is changed without a migration."""
+    return hashlib.sha256(" ".join(sorted(routine.name for routine in ROUTINES)).encode()).hexdigest()[:12]
