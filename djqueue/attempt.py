@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import signals, states
-from .exceptions import Ignore, Reject, Retry
+from .exceptions import Ignore, Reject, Replace, Retry
 from .retrying import RetryPlan, autoretry, wants_autoretry
 
 if TYPE_CHECKING:
@@ -34,13 +34,15 @@ logger = logging.getLogger("djqueue.task")
 
 IGNORED = "IGNORED"
 REQUEUED = "REQUEUED"
+REPLACED = "REPLACED"
 
 
 class Ended(NamedTuple):
     """How an attempt ended.
 
-    ``state`` is SUCCESS, FAILURE, RETRY, ``IGNORED`` or ``REQUEUED``; ``value`` what the function returned and
-    ``text`` its encoded form; ``error`` the exception of one that failed or is retried.
+    ``state`` is SUCCESS, FAILURE, RETRY, ``IGNORED``, ``REQUEUED`` or ``REPLACED``; ``value`` what the function
+    returned, or the signature that takes the task's place, and ``text`` its encoded form; ``error`` the exception of
+    one that failed or is retried.
     """
 
     state: str
@@ -127,6 +129,9 @@ class Attempt:
                 error = verdict
         if isinstance(error, Retry):
             return self._retried(error, self.request.retry_plan or _plan_of(error))
+        if isinstance(error, Replace):
+            self._postrun(IGNORED, None)
+            return Ended(REPLACED, error.sig)
         if isinstance(error, Ignore):
             self._postrun(IGNORED, None)
             return Ended(IGNORED)

@@ -44,6 +44,8 @@ class Settings:
     """Run tasks in place instead of enqueueing them; for tests, on any database."""
     EAGER_PROPAGATES: bool = False
     """Whether an eager task raises what it raised in whoever called it."""
+    ALLOW_ERROR_CB_ON_CHORD_HEADER: bool = False
+    """Whether an errback of a chord is called for each member of its header that fails, too."""
     IMPORTS: tuple[str, ...] = ()
     """Modules that define tasks, besides the ``tasks`` module of each installed app."""
 
@@ -61,6 +63,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "RESULT_MAX_BYTES": (int,),
     "ALWAYS_EAGER": (bool,),
     "EAGER_PROPAGATES": (bool,),
+    "ALLOW_ERROR_CB_ON_CHORD_HEADER": (bool,),
     "IMPORTS": (list, tuple),
 }
 RETENTION_STATES = ("succeeded", "failed", "cancelled")

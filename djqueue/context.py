@@ -25,6 +25,7 @@ STORED = (
     "stamped_headers",
     "eta",
     "origin",
+    "replaced_task_nesting",
 )
 
 
@@ -64,12 +65,15 @@ def request_of(
 ) -> Request:
     """Return the request of an attempt from what is stored of its call and what the claim found out.
 
-    ``context`` may hold ``parent_id``, ``root_id``, ``retries`` and ``expires`` (an epoch in seconds).
+    ``context`` may hold ``parent_id``, ``root_id``, ``group_id``, ``group_index``, ``retries`` and ``expires``
+    (an epoch in seconds).
     """
     request = Request(id=id, task=task, args=args, kwargs=kwargs, retries=context.get("retries", 0))
     values = request.__dict__
     values["root_id"] = context.get("root_id") or id
     values["parent_id"] = context.get("parent_id")
+    if context.get("group_id"):
+        values["group"], values["group_index"] = context["group_id"], context.get("group_index")
     values["is_eager"] = values["called_directly"] = False
     if options:
         values.update((name, options[name]) for name in STORED if name in options)

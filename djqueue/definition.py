@@ -10,7 +10,12 @@ from typing import Any, ClassVar
 from asgiref.sync import sync_to_async
 
 from . import registry
-from .calls import check_arguments, check_limits
+from .calls import LINKING, check_arguments, check_call_limits
+from .canvas import Signature, chunks, xmap, xstarmap
+from .canvas.applying import apply_canvas
+from .canvas.data import given
+from .canvas.links import eager_links
+from .canvas.replacing import add_to_chord, replace
 from .conf import settings
 from .context import Request, current_request
 from .eager import EagerResult, apply_eagerly
@@ -144,13 +149,15 @@ class TaskDefinition:
         args, kwargs = check_arguments(self.name, args, kwargs)
         if self.typing:
             self.check_call(args, kwargs)
-        if options.get("time_limit") is not None or options.get("soft_time_limit") is not None:
-            check_limits(
-                self.soft_time_limit if options.get("soft_time_limit") is None else options["soft_time_limit"],
-                self.time_limit if options.get("time_limit") is None else options["time_limit"],
-            )
+        if options:
+            check_call_limits(self, options)
         if settings.ALWAYS_EAGER:
             return self.apply(args, kwargs, task_id=task_id, **options)
+        if options and not LINKING.isdisjoint(options):
+            linked: AsyncResult = apply_canvas(
+                Signature(self, args, kwargs), (), {}, {**given(options), "task_id": task_id}
+            )
+            return linked
         return call(self, args, kwargs, task_id, options)
 
     def apply(
@@ -168,7 +175,60 @@ class TaskDefinition:
         Needs no database. ``throw`` raises what the task raised (default: ``DJQUEUE["EAGER_PROPAGATES"]``).
         """
         args, kwargs = check_arguments(self.name, args, kwargs)
-        return apply_eagerly(self, args, kwargs, task_id=task_id, throw=throw, retries=retries, options=options)
+        linked = eager_links(options)
+        return apply_eagerly(
+            self, args, kwargs, task_id=task_id, throw=throw, retries=retries, options=options, linked=linked
+        )
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        """Return a signature of a call: ``add.s(1)`` applied to 2 calls ``add(2, 1)``."""
+        return Signature(self, args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature:
+        """Return an immutable signature: it takes nothing from what comes before it."""
+        return Signature(self, args, kwargs, immutable=True)
+
+    def signature(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Signature:
+        """Return a signature with options; ``immutable`` may be one of them."""
+        return Signature(self, args, kwargs, **options)
+
+    subtask = signature
+
+    def map(self, it: Iterable[Any]) -> Signature:
+        """Return a signature of one task that calls this one for each element, and returns the list of results."""
+        return xmap(self.s(), it)
+
+    def starmap(self, it: Iterable[Any]) -> Signature:
+        """``map`` for elements that are lists of arguments."""
+        return xstarmap(self.s(), it)
+
+    def chunks(self, it: Iterable[Any], n: int) -> Signature:
+        """Return a group of tasks that ``starmap`` up to ``n`` elements each."""
+        return chunks(self.s(), it, n)
+
+    def replace(self, sig: Signature) -> Any:
+        """Let ``sig`` take the place of the task that runs here, which ends with its result. Does not return.
+
+        What follows in a chain, the place in a group, links and errbacks stay with the task's id. Raises
+        ``ImproperlyConfigured`` for an empty chain.
+        """
+        return replace(self.request, sig)
+
+    def add_to_chord(self, sig: Signature, lazy: bool = False) -> Any:
+        """Add a member to the header of the chord that the task that runs here is part of, and return its result.
+
+        The member starts when this task has succeeded, and its value is appended to the input of the body. Raises
+        ``ValueError`` outside a chord.
+        """
+        return add_to_chord(self.request, sig, lazy=lazy)
+
+    def add_trail(self, result: Any) -> Any:
+        """Add a result to the ``children`` of the task that runs here, unless ``trail`` is off."""
+        if self.trail:
+            self.request.__dict__.setdefault("children", []).append(result)
+        return result
 
     def retry(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
@@ -14,11 +14,12 @@ from . import signals
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .conf import settings
 from .context import Request, running_request
-from .records import NewTask
+from .records import NewTask, PlannedGroup, PlannedTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
-from .serializers import encode, encode_arguments
+from .serializers import decode, encode, encode_arguments
 from .store.insert import database_now, insert, insert_chosen, insert_many, standing_cursor
+from .store.plant import plant
 from .store.wakeup import wake
 from .uuid7 import as_task_id, new_task_id, new_task_ids
 
@@ -43,6 +44,17 @@ def call(
         connection = connections[settings.DATABASE]
         insert(standing_cursor(connection), task)
         return AsyncResult.enqueued(task.id, _announce(connection, queue), ignored=definition.ignore_result)
+    given = with_defaults(definition, args, kwargs, options)
+    result = _publish(definition.name, args, kwargs, task_id, given, parent)
+    if given.get("ignore_result") is None:
+        result.ignored = definition.ignore_result
+    return result
+
+
+def with_defaults(
+    definition: TaskDefinition, args: Sequence[Any], kwargs: dict[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of a call, and those of its definition that it leaves open."""
     given = {
         "queue": definition.queue,
         "priority": definition.priority,
@@ -51,11 +63,8 @@ def call(
     }
     given.update((option, value) for option, value in options.items() if value is not None)
     if given.get("shadow") is None and definition.has_hook("shadow_name"):
-        given["shadow"] = definition.shadow_name(args, kwargs, options)
-    result = _publish(definition.name, args, kwargs, task_id, given, parent)
-    if given.get("ignore_result") is None:
-        result.ignored = definition.ignore_result
-    return result
+        given["shadow"] = definition.shadow_name(args, kwargs, dict(options))
+    return given
 
 
 def send_task(
@@ -91,14 +100,8 @@ def _publish(
     options: Mapping[str, Any],
     parent: Request | None,
 ) -> AsyncResult:
-    task = _new_task(name, args, kwargs, task_id, options, parent)
-    told: dict[str, Any] = {
-        "body": (args, kwargs, {}),
-        "exchange": "",
-        "routing_key": task.queue,
-        "headers": {"id": task.id, "task": name, "argsrepr": options.get("argsrepr")},
-        "properties": dict(options),
-    }
+    task = new_task(name, args, kwargs, task_id, options, parent)
+    told = _told(task, args, kwargs, options)
     if signals.before_task_publish.receivers:
         signals.before_task_publish.send(name, **told)
     connection = connections[settings.DATABASE]
@@ -113,7 +116,42 @@ def _publish(
     return result
 
 
-def _new_task(
+def _told(task: NewTask, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the signals about a call say."""
+    return {
+        "body": (args, kwargs, {}),
+        "exchange": "",
+        "routing_key": task.queue,
+        "headers": {"id": task.id, "task": task.name, "argsrepr": options.get("argsrepr")},
+        "properties": dict(options),
+    }
+
+
+def enqueue_plan(tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup], *, linked: bool) -> EnqueuedIn | None:
+    """Insert the tasks and groups of a workflow, all of them or none.
+
+    ``linked`` says whether something waits for any of them. Raises ``ValueError`` for an id that is taken.
+    """
+    told = []
+    if signals.before_task_publish.receivers or signals.after_task_publish.receivers:
+        told = [(p.task.name, _told(p.task, decode(p.task.args), decode(p.task.kwargs), {})) for p in tasks]
+    for name, values in told:
+        signals.before_task_publish.send(name, **values)
+    connection = connections[settings.DATABASE]
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            plant(cursor, tasks[0].task.id if linked and tasks else None, tasks, groups)
+    except IntegrityError as error:
+        raise ValueError(f"expected the ids of a workflow's tasks to be new, got one that is taken: {error}") from error
+    enqueued_in = None
+    for queue in {planned.task.queue for planned in tasks if planned.waits_for is None}:
+        enqueued_in = _announce(connection, queue)
+    for name, values in told:
+        signals.after_task_publish.send(name, **values)
+    return enqueued_in
+
+
+def new_task(
     name: str,
     args: Sequence[Any],
     kwargs: dict[str, Any],
@@ -121,6 +159,7 @@ def _new_task(
     options: Mapping[str, Any],
     parent: Request | None,
 ) -> NewTask:
+    """Return the row of a task, its options checked and its arguments encoded."""
     stored = stored_options(name, options)
     queue = options.get("queue")
     queue = settings.DEFAULT_QUEUE if queue is None else queue

@@ -6,6 +6,7 @@ Exception
 │   │   ├── ChordError              a member of a chord's header failed
 │   │   ├── EncodeError             an argument or result cannot be stored
 │   │   ├── ImproperlyConfigured    settings or options contradict themselves
+│   │   ├── IncompleteStream        not all results of a tree are known yet
 │   │   ├── MaxRetriesExceededError
 │   │   ├── NotRegistered(KeyError) no task of that name is known
 │   │   ├── SecurityError           stored data asks for something unsafe
@@ -13,6 +14,7 @@ Exception
 │   │   └── TimeoutError            the result did not come in time
 │   └── TaskPredicate               raised by a task to say how it ends
 │       ├── Ignore
+│       │   └── Replace             another takes its place
 │       ├── Reject
 │       └── Retry
 ├── SoftTimeLimitExceeded
@@ -44,6 +46,10 @@ class EncodeError(TaskError):
 
 class ImproperlyConfigured(TaskError):
     """Settings or options contradict themselves."""
+
+
+class IncompleteStream(TaskError):
+    """A result has not finished, so not all that it caused is known."""
 
 
 class MaxRetriesExceededError(TaskError):
@@ -113,6 +119,14 @@ class Retry(TaskPredicate):
 
 class Ignore(TaskPredicate):
     """The task asked that nothing be stored about how it ended."""
+
+
+class Replace(Ignore):
+    """The task asked that ``sig`` take its place. Raised by ``self.replace()``."""
+
+    def __init__(self, sig: object) -> None:
+        self.sig = sig
+        super().__init__(sig)
 
 
 class Reject(TaskPredicate):

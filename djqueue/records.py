@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any, NamedTuple
 
-from .states import Ending
+from .states import Ending, State
 
 
 class Lane(NamedTuple):
@@ -105,6 +106,36 @@ class NewTask(NamedTuple):
     run_in: float | None = None
 
 
+class Takes(IntEnum):
+    """What a waiting task takes from what it waits for."""
+
+    VALUE = 1
+    """Its result is put in front of the arguments."""
+    NOTHING = 2
+    """It only has to have succeeded."""
+    ITS_PLACE = 3
+    """The waiting task was replaced by it, does not run again and ends as it does."""
+
+
+class PlannedTask(NamedTuple):
+    """A task of a workflow. ``waits_for`` is the id of a task or group that must succeed first."""
+
+    task: NewTask
+    group_id: str | None = None
+    group_index: int | None = None
+    waits_for: str | None = None
+    takes: Takes | None = None
+
+
+class PlannedGroup(NamedTuple):
+    """A group that something waits for: ``size`` members, and where it stands itself among the members of another."""
+
+    id: str
+    group_id: str | None
+    group_index: int | None
+    size: int
+
+
 class StoredResult(NamedTuple):
     """What ``store.results`` reads about one task; ``value`` and ``error`` are JSON text."""
 
@@ -114,3 +145,7 @@ class StoredResult(NamedTuple):
     attempt: int
     worker: str
     finished_at: Any
+
+    @property
+    def celery_state(self) -> str:
+        return State(self.state).celery_name

@@ -13,6 +13,8 @@ from .conf import settings
 from .context import inside_task
 from .exceptions import TaskRevokedError, TimeoutError
 from .records import StoredResult
+from .resultsets import GroupResult, ResultSet, result_from_tuple
+from .resulttree import ResultNode
 from .serializers import decode, decode_error, encode_error
 from .states import State
 from .store import results as stored
@@ -33,14 +35,18 @@ class EnqueuedIn:
         self.committed = False
 
 
-class AsyncResult:
-    """The state and result of a task, by its id. Equal to any other of the same id, and to the id as text."""
+class AsyncResult(ResultNode, of_one_task=True):
+    """The state and result of a task, by its id. Equal to any other of the same id, and to the id as text.
 
-    __slots__ = ("_transaction", "id", "ignored")
+    ``parent`` is the result before this one, where this one came from applying a workflow.
+    """
 
-    def __init__(self, id: str) -> None:
+    __slots__ = ("_transaction", "id", "ignored", "parent")
+
+    def __init__(self, id: str, parent: Any = None) -> None:
         self.id = as_task_id(id)
         self.ignored = False
+        self.parent = parent
         self._transaction: EnqueuedIn | None = None
 
     @classmethod
@@ -48,6 +54,7 @@ class AsyncResult:
         """Return the result of a task that was enqueued just now under a canonical id."""
         result = cls.__new__(cls)
         result.id, result.ignored, result._transaction = id, ignored, transaction
+        result.parent = None
         return result
 
     def get(
@@ -57,11 +64,13 @@ class AsyncResult:
         interval: float = 0.5,
         callback: Callable[[str, Any], Any] | None = None,
         disable_sync_subtasks: bool = True,
+        follow_parents: bool = True,
     ) -> Any:
         """Wait for the task and return its result.
 
         Looks often at first and then at most every ``interval`` seconds. A failed task raises its exception, unless
-        ``propagate`` is false, when it is returned. Raises ``djqueue.exceptions.TimeoutError`` after ``timeout``
+        ``propagate`` is false, when it is returned. If it failed because another did, that one's exception is raised,
+        unless ``follow_parents`` is false. Raises ``djqueue.exceptions.TimeoutError`` after ``timeout``
         seconds, and ``RuntimeError`` inside a task, which would block a slot that the awaited task may need.
         """
         if disable_sync_subtasks and inside_task():
@@ -72,7 +81,8 @@ class AsyncResult:
         if self.ignored:
             return None
         self._check_visible()
-        value = self._outcome(self._wait(timeout, interval), propagate=propagate)
+        found = self._wait(timeout, interval)
+        value = self.outcome_of(found, propagate=propagate, follow_parents=propagate and follow_parents)
         if callback is not None:
             callback(self.id, value)
         return value
@@ -100,10 +110,13 @@ class AsyncResult:
         return found
 
     @staticmethod
-    def _outcome(result: StoredResult, *, propagate: bool) -> Any:
+    def outcome_of(result: StoredResult, *, propagate: bool, follow_parents: bool = False) -> Any:
         if result.state == State.SUCCEEDED:
             return None if result.value is None else decode(result.value)
-        error = decode_error(result.error) if result.error else TaskRevokedError("the task was cancelled")
+        if result.error is None:
+            error: BaseException = TaskRevokedError("the task was cancelled")
+        else:
+            error = decode_error(result.error, follow_parents=follow_parents)
         if propagate:
             raise error
         return error
@@ -111,6 +124,19 @@ class AsyncResult:
     def _stored(self) -> StoredResult | None:
         with connections[settings.DATABASE].cursor() as cursor:
             return stored.read_result(cursor, self.id)
+
+    @property
+    def children(self) -> list[Any]:
+        """The results of the tasks that this one has caused so far; those of one group as a ``GroupResult``."""
+        with connections[settings.DATABASE].cursor() as cursor:
+            caused = stored.read_children(cursor, self.id)
+        found: dict[str, Any] = {}
+        for id, group_id in caused:
+            if group_id is None:
+                found[id] = AsyncResult(id, self)
+            else:
+                found.setdefault(group_id, GroupResult(group_id, parent=self)).results.append(AsyncResult(id))
+        return list(found.values())
 
     def ready(self) -> bool:
         """Whether the task has finished, however it ended."""
@@ -143,7 +169,7 @@ class AsyncResult:
         """
         result = self._stored()
         if result is not None:
-            return self._outcome(result, propagate=False)
+            return self.outcome_of(result, propagate=False)
         with connections[settings.DATABASE].cursor() as cursor:
             meta, error = stored.read_meta(cursor, self.id), stored.read_retry_error(cursor, self.id)
         if error:
@@ -196,7 +222,7 @@ class AsyncResult:
 
     def __getstate__(self) -> object:
         # What is kept or sent elsewhere cannot learn that the transaction it was made in has committed.
-        return None, {"id": self.id, "ignored": self.ignored, "_transaction": None}
+        return None, {"id": self.id, "ignored": self.ignored, "parent": self.parent, "_transaction": None}
 
     def __str__(self) -> str:
         return self.id
@@ -211,3 +237,6 @@ class AsyncResult:
         if isinstance(other, AsyncResult):
             return self.id == other.id
         return self.id == other if isinstance(other, str) else NotImplemented
+
+
+__all__ = ["AsyncResult", "EnqueuedIn", "GroupResult", "ResultSet", "result_from_tuple"]

@@ -144,13 +144,15 @@ def encode_error(error: BaseException, *, with_traceback: bool = True) -> str:
     )
 
 
-def decode_error(text: str) -> BaseException:
-    """Rebuild an exception from its JSON text.
+def decode_error(text: str, *, follow_parents: bool = False) -> BaseException:
+    """Rebuild an exception from its JSON text, or with ``follow_parents`` the one that caused it in another task.
 
     Only classes of modules that are imported already are used; for an unknown one a class of its name is made. Raises
     ``SecurityError`` if the name belongs to something that is not an exception.
     """
     stored = decode(text)
+    if follow_parents and stored.get("cause"):
+        stored = stored["cause"]
     kind = _exception_class(stored.get("exc_module"), stored["exc_type"])
     message = stored.get("exc_message")
     arguments = message if isinstance(message, list) else [message]

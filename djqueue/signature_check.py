@@ -24,6 +24,10 @@ class ArgumentCheck:
         self._most = sys.maxsize if takes_any else len(positional)
         self._keyword_needed = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
 
+    def takes_more_than(self, number: int) -> bool:
+        """Whether the function takes more positional arguments than that."""
+        return self._most > number
+
     def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise ``TypeError`` with the message that the call itself would give."""
         if not kwargs and self._fewest <= len(args) <= self._most and not self._keyword_needed:

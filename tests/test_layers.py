@@ -20,10 +20,10 @@ LAYERS = {
     "pure": "backoff calls conf crontab events exceptions limits records routing serializers signals"
     " signature_check states uuid7",
     "rows": "migrations models store",
-    "asking": "attempt context control decorator definition eager enqueue options registry results"
-    " retrying updates workflows",
+    "asking": "attempt canvas context control decorator definition eager enqueue options registry results"
+    " resultsets resulttree retrying updates workflows",
     "doing": "beat worker",
-    "edges": "admin apps backend checks doctor management observability testing",
+    "edges": "admin apps backend checks doctor management observability tasks testing",
 }
 LAYER_OF = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
 OPTIONAL = {"msgpack", "opentelemetry", "prometheus_client", "yaml"}

@@ -16,6 +16,19 @@ FROM djqueue_taskresult
 WHERE task_id = %s
 """
 
+RESULTS = """
+SELECT task_id::text, state, value::text, error::text, attempt, worker, finished_at
+FROM djqueue_taskresult
+WHERE task_id = ANY (%s::uuid[])
+"""
+
+CHILDREN = """
+SELECT id::text, group_id::text
+FROM djqueue_task
+WHERE parent_id = %s AND options -> 'add_to_parent' IS DISTINCT FROM 'false'::jsonb
+ORDER BY id
+"""
+
 # One statement, so that a task which moves on meanwhile is seen in one place.
 PLACE = f"""
 SELECT
@@ -54,6 +67,19 @@ def read_result(cursor: CursorWrapper, task_id: str) -> StoredResult | None:
     cursor.execute(RESULT, (task_id,))
     row = cursor.fetchone()
     return None if row is None else StoredResult._make(row)
+
+
+def read_results(cursor: CursorWrapper, task_ids: Sequence[str]) -> dict[str, StoredResult]:
+    """Return the results of those of the tasks that have finished, by id."""
+    cursor.execute(RESULTS, (list(task_ids),))
+    return {row[0]: StoredResult._make(row[1:]) for row in cursor.fetchall()}
+
+
+def read_children(cursor: CursorWrapper, task_id: str) -> list[tuple[str, str | None]]:
+    """Return ids and groups of the tasks that a task has caused, in the order of their ids."""
+    cursor.execute(CHILDREN, (task_id,))
+    rows: list[tuple[str, str | None]] = cursor.fetchall()
+    return rows
 
 
 class Place(NamedTuple):
