@@ -74,6 +74,9 @@ def request_of(
     values["parent_id"] = context.get("parent_id")
     if context.get("group_id"):
         values["group"], values["group_index"] = context["group_id"], context.get("group_index")
+        values["chord"] = context.get("chord") or None
+    if context.get("workflow_id"):
+        values["workflow_id"] = context["workflow_id"]
     values["is_eager"] = values["called_directly"] = False
     if options:
         values.update((name, options[name]) for name in STORED if name in options)

@@ -14,7 +14,8 @@ from . import signals
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .conf import settings
 from .context import Request, running_request
-from .records import NewTask, PlannedGroup, PlannedTask
+from .planned import PlannedGroup, PlannedTask, as_group_rows, as_rows
+from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
 from .serializers import decode, encode, encode_arguments
@@ -25,6 +26,10 @@ from .uuid7 import as_task_id, new_task_id, new_task_ids
 
 if TYPE_CHECKING:
     from .definition import TaskDefinition
+
+
+PLANT_BLOCK = 5000
+"""Tasks of a workflow that are inserted with one statement."""
 
 
 def call(
@@ -140,7 +145,9 @@ def enqueue_plan(tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup], *
     connection = connections[settings.DATABASE]
     try:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            plant(cursor, tasks[0].task.id if linked and tasks else None, tasks, groups)
+            for start in range(0, len(tasks), PLANT_BLOCK):
+                rows = as_rows(tasks[start : start + PLANT_BLOCK])
+                plant(cursor, tasks[0].task.id if linked else None, rows, "[]" if start else as_group_rows(groups))
     except IntegrityError as error:
         raise ValueError(f"expected the ids of a workflow's tasks to be new, got one that is taken: {error}") from error
     enqueued_in = None

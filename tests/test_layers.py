@@ -17,7 +17,7 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf crontab events exceptions limits records routing serializers signals"
+    "pure": "backoff calls conf crontab events exceptions limits planned records routing serializers signals"
     " signature_check states uuid7",
     "rows": "migrations models store",
     "asking": "attempt canvas context control decorator definition eager enqueue options registry results"
@@ -141,6 +141,9 @@ def test_only_enqueue_inserts_tasks():
     importers = {module for module in sources() if "djqueue.store.insert" in imports(module)}
     # The migrations take the procedure's text from there.
     assert importers == {"djqueue.enqueue", "djqueue.store.routines"}
+    importers = {module for module in sources() if "djqueue.store.plant" in imports(module)}
+    # What a running task adds to its workflow is inserted when it is settled.
+    assert importers == {"djqueue.enqueue", "djqueue.store.grow"}
 
 
 @pytest.mark.parametrize("module", [m for m in sources() if part_of(m) in {"admin", "doctor", "worker", "results"}])

@@ -91,8 +91,8 @@ class chord(Signature):
         links = {name: options.pop(name) for name in ("link", "link_error") if name in options}
         self.header.hand_down(args, {**self.kwargs.get("kwargs", {}), **kwargs}, options)
         if self.body is not None:
-            following = {name: value for name, value in options.items() if name not in HEADER_ONLY}
-            self.body.hand_down((), {}, {**following, **links})
+            links.update((name, value) for name, value in options.items() if name not in HEADER_ONLY)
+            self.body.hand_down((), {}, links)
 
     def copied(self, *, deep: bool, fresh: bool = False) -> Any:
         copy = super().copied(deep=deep, fresh=fresh)

@@ -38,6 +38,7 @@ def run_sequence(steps: list[Step], values: tuple[Any, ...]) -> Any:
     If that is the header of a chord, the body fails with it.
     """
     previous: Any = None
+    step: Any
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         result: Any
         if isinstance(step, Leaf):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from djqueue import registry
 from djqueue.calls import check_call_limits
 from djqueue.enqueue import new_task, with_defaults
-from djqueue.records import NewTask, PlannedGroup, PlannedTask, Takes
+from djqueue.planned import PlannedGroup, PlannedTask, Takes
+from djqueue.records import NewTask
 
 from .data import SignatureData, given, listed
 from .frozen import Place, freeze_sequence

@@ -5,6 +5,7 @@ from .queue import Queue
 from .results import TaskAttempt, TaskResult
 from .task import Task
 from .worker import Worker
+from .workflows import TaskGroup, WaitingTask
 
 __all__ = [
     "CancelledTask",
@@ -14,6 +15,8 @@ __all__ = [
     "ScheduledTask",
     "Task",
     "TaskAttempt",
+    "TaskGroup",
     "TaskResult",
+    "WaitingTask",
     "Worker",
 ]

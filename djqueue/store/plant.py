@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from datetime import datetime
-
 from django.db.backends.utils import CursorWrapper
 
-from djqueue.records import PlannedGroup, PlannedTask
 from djqueue.states import ScheduleReason
-
-BLOCK = 5000
-"""Tasks in a statement."""
 
 # Why this shape. The rows travel as one JSON array, into which arguments and options go as the text that they are
 # already. A task that waits for another has its delay and its expiry counted from its release.
@@ -70,50 +62,9 @@ ORDER BY place
 """
 
 
-def plant(
-    cursor: CursorWrapper, workflow_id: str | None, tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup]
-) -> None:
-    """Insert the tasks and groups of a workflow; the caller provides the transaction.
+def plant(cursor: CursorWrapper, workflow_id: str | None, tasks: str, groups: str) -> None:
+    """Insert tasks and groups of a workflow, given as ``planned.as_rows`` and ``planned.as_group_rows`` make them.
 
     ``workflow_id`` is None if it matters to nobody how the tasks end.
     """
-    for values in plant_parameters(workflow_id, tasks, groups):
-        cursor.execute(PLANT, values)
-
-
-def plant_parameters(
-    workflow_id: str | None, tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup]
-) -> list[dict[str, str | None]]:
-    """Return the parameters of the statements that insert a workflow."""
-    found = []
-    for start in range(0, max(1, len(tasks)), BLOCK):
-        rows = "[" + ",".join(map(_row, tasks[start : start + BLOCK])) + "]"
-        its_groups = "[]" if start else json.dumps([group._asdict() for group in groups])
-        found.append({"workflow_id": workflow_id, "tasks": rows, "groups": its_groups})
-    return found
-
-
-def _row(planned: PlannedTask) -> str:
-    task = planned.task
-    plain = {
-        "id": task.id,
-        "name": task.name,
-        "queue": task.queue,
-        "priority": task.priority,
-        "parent_id": task.parent_id,
-        "root_id": task.root_id,
-        "group_id": planned.group_id,
-        "group_index": planned.group_index,
-        "expires_at": _moment(task.expires_at),
-        "expires_in": task.expires_in,
-        "run_at": _moment(task.run_at),
-        "run_in": task.run_in,
-        "waits_for": planned.waits_for,
-        "takes": planned.takes,
-    }
-    text = json.dumps({name: value for name, value in plain.items() if value is not None})
-    return f'{text[:-1]},"args":{task.args},"kwargs":{task.kwargs},"options":{task.options or "null"}}}'
-
-
-def _moment(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()
+    cursor.execute(PLANT, {"workflow_id": workflow_id, "tasks": tasks, "groups": groups})

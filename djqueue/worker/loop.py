@@ -15,7 +15,9 @@ from djqueue.conf import settings
 from djqueue.records import Claim, Lane, Outcome
 from djqueue.states import Ending
 from djqueue.store.claim import claim
+from djqueue.store.conclude import conclude
 from djqueue.store.exchange import exchange
+from djqueue.store.grow import grow
 from djqueue.store.lose import lose
 from djqueue.store.progress import note_states
 from djqueue.store.promote import promote
@@ -206,18 +208,17 @@ class ClaimLoop:
         self, connection: AsyncConnection, batch: Sequence[Outcome], lanes: Sequence[Lane], wanted: int
     ) -> list[Claim]:
         """Settle a batch and claim; in the usual case with one statement."""
-        finished = [self._dated(o) for o in batch if o.ending in FINISHING]
+        finished = [self._dated(o) for o in batch if o.ending in FINISHING and o.grown is None]
         if len(finished) < len(batch):
             await self._put_back(connection, batch)
         if not finished:
             return await claim(connection, self.worker_id, lanes, wanted) if wanted else []
+        who, joined = (self.worker_id, self._options.name), self._in_workflow(finished)
         try:
             if wanted:
-                settled, claims = await exchange(
-                    connection, self.worker_id, self._options.name, finished, lanes, wanted
-                )
+                settled, claims = await exchange(connection, *who, finished, lanes, wanted, concluding=joined)
             else:
-                settled, claims = await settle(connection, self.worker_id, self._options.name, finished), []
+                settled, claims = await (conclude if joined else settle)(connection, *who, finished), []
         except REFUSALS:
             settled = await self._settle_one_by_one(connection, finished)
             claims = await claim(connection, self.worker_id, lanes, wanted) if wanted else []
@@ -228,32 +229,35 @@ class ClaimLoop:
         started = None if outcome.started is None else self._clock.epoch(outcome.started)
         return outcome._replace(started=started, finished=self._clock.epoch(outcome.finished))
 
+    def _in_workflow(self, outcomes: Sequence[Outcome]) -> bool:
+        return any(claim.in_workflow for o in outcomes if (claim := self.held.get(o.id)) is not None)
+
     async def _settle_one_by_one(self, connection: AsyncConnection, outcomes: list[Outcome]) -> set[str]:
         """Settle a batch of which PostgreSQL refused a value: that one fails, the others are stored."""
         settled: set[str] = set()
         for place, outcome in enumerate(outcomes):
             try:
-                settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
+                settled |= await conclude(connection, self.worker_id, self._options.name, [outcome])
             except REFUSALS as error:
                 outcomes[place] = outcome = refused(outcome, error)
                 with suppress(*REFUSALS):
-                    settled |= await settle(connection, self.worker_id, self._options.name, [outcome])
+                    settled |= await conclude(connection, self.worker_id, self._options.name, [outcome])
         return settled
 
     async def _put_back(self, connection: AsyncConnection, batch: Sequence[Outcome]) -> None:
         released = [o for o in batch if o.ending == Ending.RELEASED]
         lost = [o for o in batch if o.ending == Ending.LOST]
         if released:
-            settled = await release(connection, self.worker_id, released)
-            self._note(released, settled)
+            self._note(released, await release(connection, self.worker_id, released))
         if retried := [self._dated(o) for o in batch if o.ending == Ending.RETRIED]:
-            settled = await retry(connection, self.worker_id, self._options.name, retried)
-            self._note(retried, settled)
-            self._lookout.wake()
+            self._note(retried, await retry(connection, self.worker_id, self._options.name, retried))
+        if grown := [self._dated(o) for o in batch if o.grown is not None]:
+            self._note(grown, await grow(connection, self.worker_id, self._options.name, grown))
         if lost:
             dated = [self._dated(o) for o in lost]
             fate = await lose(connection, self.worker_id, self._options.name, dated, settings.CRASH_LIMIT)
             self._note([o._replace(ending=Ending.FAILED) if fate.get(o.id) else o for o in dated], set(fate))
+        if retried or grown or lost:
             self._lookout.wake()
 
     def _note(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:

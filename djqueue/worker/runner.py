@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from djqueue import registry, states
-from djqueue.attempt import IGNORED, REQUEUED, Attempt, Ended
+from djqueue.attempt import IGNORED, REPLACED, REQUEUED, Attempt, Ended
 from djqueue.calls import stored_options
 from djqueue.conf import settings
 from djqueue.context import Request, request_of, running
@@ -26,6 +26,7 @@ from djqueue.records import Claim, Outcome
 from djqueue.retrying import RetryPlan
 from djqueue.serializers import decode, encode, encode_error
 
+from .joining import for_errback, in_workflow
 from .seat import Seat
 
 IDLE = TransactionStatus.IDLE
@@ -44,12 +45,14 @@ def run(claim: Claim, seat: Seat) -> Outcome:
     try:
         definition = registry.get(claim.name)
         args, kwargs, options = _decoded(claim)
+        args = for_errback(definition, args, options.pop("errback", None))
         request = _request(claim, args, kwargs, options, seat)
         _drop_dead_connections()
         attempt = Attempt(definition, request, args, kwargs, partial(_encode_value, claim.name))
         ended = _run(attempt, definition, request)
         ignored = options.get("ignore_result", definition.ignore_result)
-        return _outcome(claim, ended, started, ignored=ignored)
+        outcome = _outcome(claim, ended, started, ignored=ignored and not claim.in_workflow)
+        return in_workflow(claim, request, ended, outcome)
     except Interrupted:
         raise
     except BaseException as error:
@@ -84,6 +87,8 @@ def _outcome(claim: Claim, ended: Ended, started: float, *, ignored: bool) -> Ou
         return Outcome.forgotten(id, attempt, started, finished)
     if ended.state == REQUEUED:
         return Outcome.released(id, attempt)
+    if ended.state == REPLACED:
+        return Outcome.replaced(id, attempt, "", started, finished)
     assert ended.error is not None
     error = encode_error(ended.error, with_traceback=not ended.expected)
     if ended.retry is not None:
