@@ -86,5 +86,5 @@ class Migration(PostgreSQLMigration):
         migrations.AddConstraint(
             "waitingtask", models.CheckConstraint(name="djqueue_waiting_takes", condition=Q(takes__in=[1, 2, 3]))
         ),
-        CreateRoutines("4255c34b11a0"),
+        CreateRoutines("3ac41dfea7aa"),
     ]

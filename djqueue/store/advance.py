@@ -112,7 +112,8 @@ WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
             SET args = CASE WHEN valued.takes = 1 THEN jsonb_build_array(valued.value) || task.args ELSE task.args END,
                 expires_at = coalesce(task.expires_at, clock_timestamp() + make_interval(secs => valued.expires_in))
             FROM valued
-            WHERE task.id = valued.task_id AND (valued.takes = 1 OR valued.takes = 2 AND valued.expires_in IS NOT NULL)
+            CROSS JOIN LATERAL (SELECT ctid AS place FROM djqueue_task WHERE id = valued.task_id LIMIT 1) AS found
+            WHERE task.ctid = found.place AND (valued.takes = 1 OR valued.takes = 2 AND valued.expires_in IS NOT NULL)
         ),
         scheduled AS (
             INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
