@@ -22,7 +22,7 @@ def starmap_task(task: Any, it: list[list[Any]]) -> list[Any]:
     return [call(*element) for element in it]
 
 
-@shared_task(name="djqueue.apply", ignore_result=True)
-def apply_task(sig: Any, *args: Any) -> None:
-    """Apply a canvas: an errback that is more than one task."""
-    as_signature(sig).apply_async(args)
+@shared_task(name="djqueue.apply", bind=True, ignore_result=True)
+def apply_task(self: Any, failed_id: str, sig: Any) -> None:
+    """Apply a canvas to the id of a task that failed: an errback that is more than one task."""
+    as_signature(sig).apply_async((failed_id,))

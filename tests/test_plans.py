@@ -47,7 +47,16 @@ INDEXES: dict[Function, set[str]] = {
 }
 # Those that are several statements: tests/test_workflows_store.py counts what they read.
 BLOCKS = (ADVANCE, CONCLUDE, REPR, VALUES)
-TABLES = ("task", "readytask", "runningtask", "scheduledtask", "taskresult", "taskattempt", "cancelledtask", "taskgroup")
+TABLES = (
+    "task",
+    "readytask",
+    "runningtask",
+    "scheduledtask",
+    "taskresult",
+    "taskattempt",
+    "cancelledtask",
+    "taskgroup",
+)
 
 # Keys that grow with the row, as those of real tasks do.
 ID = "lpad(to_hex(n), 32, '0')::uuid"

@@ -54,7 +54,8 @@ def apply_stream(
     result = GroupResult(group_id)
     root_id = ids["root_id"]
     for index, member in enumerate(members):
-        part: Any = member.copied(deep=False, fresh=True).make_distinct(set())
+        part: Any = member.copied(deep=False, fresh=member.spent).make_distinct(set())
+        member.spent = member.frozen
         part.hand_down(args, kwargs, options)
         for steps in _sequences(part):
             place = Place(None, root_id, ids["parent_id"], group_id, index)

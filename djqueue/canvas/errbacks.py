@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("djqueue.task")
 
 
-def is_told_the_error(definition: TaskDefinition | None) -> bool:
+def is_told_the_error(definition: TaskDefinition | None, stored: int) -> bool:
     """Whether an errback is called with ``(request, exc, traceback)``, and not with the id of the task that failed.
 
-    Celery's rule: it is registered, not bound, and takes more than one argument.
+    Celery's rule: it is registered, not bound, and takes more than one argument besides those that are stored with it.
     """
     if definition is None or getattr(definition, "bind", False):
         return False
-    return definition.check_call.takes_more_than(1)
+    return definition.check_call.takes_more_than(1 + stored)
 
 
 def run_errbacks(errbacks: list[Any], failed: Request | str, error: BaseException) -> None:
@@ -41,7 +41,7 @@ def run_errback(errback: Any, request: Request, error: BaseException) -> None:
         errback.apply((request.id,))
         return
     definition = registry.find(errback["task"])
-    if is_told_the_error(definition):
+    if is_told_the_error(definition, len(errback["args"]) + len(errback["kwargs"])):
         errback(request, error, ExceptionInfo(error).traceback)
     else:
         errback.apply((request.id,), parent_id=request.id, root_id=request.root_id or request.id)

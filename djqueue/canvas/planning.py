@@ -39,12 +39,19 @@ class Planner:
         self.linked = False
         self._extra = extra
 
-    def sequence(self, steps: Sequence[Step], after: str | None = None, *, counted: bool = False) -> str | None:
+    def sequence(
+        self,
+        steps: Sequence[Step],
+        after: str | None = None,
+        *,
+        counted: bool = False,
+        constant: tuple[Any, ...] = (),
+    ) -> str | None:
         """Plan steps of which the first waits for the task or group ``after``, and return what to wait for after them.
 
-        ``counted`` says that the group which the last step belongs to, or is, must know when it has ended.
+        ``counted`` says that the group which the last step belongs to, or is, must know when it has ended. The first
+        step gets ``constant`` instead of the value of what it waits for.
         """
-        constant: tuple[Any, ...] = ()
         for step in steps:
             if isinstance(step, Leaf):
                 after = self._leaf(step.sig, after, constant)
@@ -63,9 +70,7 @@ class Planner:
             self.groups.append(PlannedGroup(id, options.get("group_id"), options.get("group_index"), len(step.members)))
             self.linked = True
         for member in step.members:
-            if constant:
-                _first(member).sig["args"] = (*constant, *_first(member).sig.args)
-            self.sequence(member, after, counted=counted)
+            self.sequence(member, after, counted=counted, constant=constant)
         return id
 
     def _leaf(self, sig: SignatureData, after: str | None, constant: tuple[Any, ...]) -> str:
@@ -120,8 +125,3 @@ def planned_errback(errback: Any) -> dict[str, Any]:
     row = new_task(sig["task"], args, kwargs, None, kept, None)
     stored = {"name": row.name, "queue": row.queue, "priority": row.priority, "args": list(args), "kwargs": kwargs}
     return {**stored, "options": json.loads(row.options or "{}"), "immutable": bool(sig.immutable)}
-
-
-def _first(steps: list[Step]) -> Leaf:
-    step = steps[0]
-    return step if isinstance(step, Leaf) else _first(step.members[0])

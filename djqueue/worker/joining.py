@@ -16,12 +16,16 @@ from djqueue.serializers import decode_error, encode, encode_error
 from djqueue.states import Ending
 
 
-def for_errback(definition: TaskDefinition, args: list[Any], failing: dict[str, Any] | None) -> list[Any]:
+def for_errback(
+    definition: TaskDefinition, args: list[Any], kwargs: dict[str, Any], failing: dict[str, Any] | None
+) -> list[Any]:
     """Return what an errback is called with, in the style that its function wants; any other task's arguments.
 
     ``failing`` is what is stored of the task that failed.
     """
-    if failing is None or failing["immutable"] or not is_told_the_error(definition):
+    if failing is None or failing["immutable"]:
+        return args
+    if not is_told_the_error(definition, len(args) - 1 + len(kwargs)):
         return args
     stored = failing.pop("error")
     error = decode_error(encode(stored))

@@ -45,7 +45,7 @@ def run(claim: Claim, seat: Seat) -> Outcome:
     try:
         definition = registry.get(claim.name)
         args, kwargs, options = _decoded(claim)
-        args = for_errback(definition, args, options.pop("errback", None))
+        args = for_errback(definition, args, kwargs, options.pop("errback", None))
         request = _request(claim, args, kwargs, options, seat)
         _drop_dead_connections()
         attempt = Attempt(definition, request, args, kwargs, partial(_encode_value, claim.name))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from typing import Any
 
-from djqueue import chain, group, shared_task
+from djqueue import Signature, chain, chord, group, shared_task
 from djqueue.exceptions import Ignore, Reject
+
+from .worker_tasks import note
 
 seen: list[list[Any]] = []
 """What errbacks were called with, for tests that run them in their own process."""
@@ -26,6 +31,11 @@ def identity(value: Any = None) -> Any:
     return value
 
 
+@shared_task(ignore_result=True)
+def ignored_result(value: Any) -> Any:
+    return value
+
+
 @shared_task
 def tsum(numbers: list[Any]) -> Any:
     return sum(numbers)
@@ -41,6 +51,32 @@ def ignoring(reject: bool = False) -> None:
     raise Reject() if reject else Ignore()
 
 
+@shared_task(bind=True, max_retries=3)
+def succeeds_at(self: Any, value: Any, attempt: int) -> Any:
+    if self.request.retries + 1 < attempt:
+        raise self.retry(countdown=0)
+    return value
+
+
+@shared_task(bind=True)
+def ids(self: Any, *args: Any) -> list[Any]:
+    request = self.request
+    return [request.id, request.root_id, request.parent_id, request.group, request.group_index]
+
+
+@shared_task(bind=True)
+def stamps_of(self: Any, *args: Any) -> Any:
+    return self.request.stamps
+
+
+@shared_task(bind=True)
+def replaced_by(self: Any, value: Any, sig: dict[str, Any] | None = None) -> Any:
+    """Replace itself by a canvas that is applied to the value."""
+    if sig is None:
+        return value
+    self.replace(Signature.from_dict(sig).clone((value,)))
+
+
 @shared_task(bind=True)
 def replaced_by_chain(self: Any, number: int) -> Any:
     if not number:
@@ -53,6 +89,72 @@ def replaced_by_group(self: Any, x: int, y: int) -> Any:
     raise self.replace(group(add.si(x, y), mul.si(x, y)))
 
 
+@shared_task(bind=True)
+def replaced_deeply(self: Any, depth: int) -> Any:
+    """Return ``[nesting]`` of the innermost replacement, wrapped once for each level."""
+    nesting = self.request.replaced_task_nesting or 0
+    if depth == 0:
+        return [nesting]
+    self.replace(replaced_deeply.s(depth - 1) | wrap.s())
+
+
+@shared_task
+def wrap(value: Any) -> Any:
+    return [value]
+
+
+@shared_task(bind=True)
+def replaced_by_failure(self: Any) -> Any:
+    self.replace(add.s(1, 1) | boom.s())
+
+
+@shared_task(bind=True)
+def adds_members(self: Any, value: Any, number: int) -> Any:
+    for extra in range(number):
+        self.add_to_chord(identity.s(f"extra {extra}"))
+    return value
+
+
+@shared_task(bind=True)
+def applies(self: Any, kind: str, add_to_parent: bool = True) -> Any:
+    """Apply something, and return the ids of its children."""
+    made: Any = {
+        "task": lambda: add.apply_async((1, 1), add_to_parent=add_to_parent),
+        "group": lambda: group(add.s(1, 1), add.s(2, 2)).apply_async(add_to_parent=add_to_parent),
+        "chain": lambda: (add.s(1, 1) | add.s(1)).apply_async(add_to_parent=add_to_parent),
+        "chord": lambda: chord([add.s(1, 1), add.s(2, 2)], tsum.s()).apply_async(add_to_parent=add_to_parent),
+    }[kind]()
+    return [made.id, [child.id for child in self.request.children or ()]]
+
+
+@shared_task
+def noted(path: str, *words: Any) -> str:
+    note(path, *words)
+    return path
+
+
+@shared_task
+def note_value(value: Any, path: str) -> Any:
+    note(path, value)
+    return value
+
+
+@shared_task
+def waits_for_file(value: Any, path: str) -> Any:
+    """Return the value once the file exists."""
+
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return value
+
+
+@shared_task(bind=True)
+def kills_its_executor(self: Any, times: int, value: Any) -> Any:
+    if self.request.attempt <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
 @shared_task
 def add_with_group() -> Any:
     return group(add.s(1, 1), add.s(2, 2)).apply_async().get(disable_sync_subtasks=False)
@@ -61,6 +163,26 @@ def add_with_group() -> Any:
 @shared_task
 def err_with_id(task_id: Any) -> None:
     seen.append(["id", task_id])
+
+
+@shared_task
+def note_id(task_id: Any, path: str) -> None:
+    note(path, "id", task_id)
+
+
+@shared_task(bind=True)
+def note_id_bound(self: Any, task_id: Any, path: str) -> None:
+    note(path, "bound", task_id)
+
+
+@shared_task
+def note_error(request: Any, exc: BaseException, traceback: str, path: str) -> None:
+    note(path, "error", request.id, type(exc).__name__, "Traceback" in str(traceback))
+
+
+@shared_task
+def note_words(path: str, *words: Any) -> None:
+    note(path, *words)
 
 
 @shared_task
