@@ -19,6 +19,7 @@ from .serializers import decode, decode_error, encode_error
 from .states import State
 from .store import results as stored
 from .store.cancel import cancel
+from .store.resume import resume
 from .store.wakeup import send_held_back
 from .uuid7 import as_task_id
 
@@ -215,8 +216,16 @@ class AsyncResult(ResultNode, of_one_task=True):
         with connections[settings.DATABASE].cursor() as cursor:
             return stored.read_retries(cursor, self.id)
 
+    def retry(self) -> None:
+        """Have a task that failed, or was cancelled, run again, under its id; what failed with it waits for it again.
+
+        Raises ``ValueError`` for a task that has not failed itself.
+        """
+        with connections[settings.DATABASE].cursor() as cursor:
+            resume(cursor, self.id)
+
     def forget(self) -> None:
-        """Delete the task and its result. A task that has not finished stays."""
+        """Delete the task and its result. One that has not finished stays, or whose value a chord still needs."""
         with connections[settings.DATABASE].cursor() as cursor:
             stored.forget(cursor, [self.id])
 

@@ -454,3 +454,48 @@ def test_rows_grow_linearly_with_the_workflow(db):
 
     five, ten, fifteen = weight(5), weight(10), weight(15)
     assert abs((fifteen - ten) - (ten - five)) < 0.01 * ten
+
+
+class TestResuming:
+    def test_a_failed_step_runs_again_and_the_rest_goes_on(self, worker, tmp_path: Path):
+        gate = tmp_path / "gate"
+        step = site.fails_without_file.s(str(gate))
+        inner = chord([identity.s(1), identity.s(2) | step], tsum.s()) | add.s(10)
+        result = chord([inner, identity.s(100)], tsum.s()).apply_async()
+        with pytest.raises(FileNotFoundError):
+            result.get(timeout=10)
+        culprit = next(
+            AsyncResult(str(task.id)) for task in Task.objects.filter(name=site.fails_without_file.name).all()
+        )
+        with pytest.raises(ValueError, match="which only waited for it"):
+            result.retry()
+        eventually(lambda: result.parent[1].successful())
+        gate.touch()
+        culprit.retry()
+        assert result.get(timeout=10) == 113
+        assert nothing_waits()
+        with pytest.raises(ValueError, match="has failed or was cancelled"):
+            culprit.retry()
+
+    def test_a_chord_waits_until_every_failed_member_is_retried(self, worker, tmp_path: Path):
+        gate = tmp_path / "gate"
+        result = chord([site.fails_without_file.s(n, str(gate)) for n in range(3)], tsum.s()).apply_async()
+        with pytest.raises(FileNotFoundError):
+            result.get(timeout=10)
+        eventually(lambda: states_of(*result.parent) == ["FAILURE"] * 3)
+        gate.touch()
+        for member in list(result.parent)[:2]:
+            member.retry()
+            assert member.get(timeout=10) in (0, 1)
+        assert result.state == "FAILURE"
+        result.parent[2].retry()
+        eventually(lambda: result.state == "SUCCESS")
+        assert result.get() == 3
+
+    def test_a_cancelled_step_can_go_on_too(self, workers):
+        result = chain(add.s(1, 1), add.s(1)).apply_async()
+        result.parent.revoke()
+        assert result.state == "REVOKED"
+        result.parent.retry()
+        workers.run("-c", "1", IMPORTS=MODULES)
+        assert result.get(timeout=10) == 3

@@ -53,7 +53,14 @@ WHERE task_id = %(id)s AND reason = {ScheduleReason.RETRY.value}
 
 FORGET = """
 WITH result AS (
-    DELETE FROM djqueue_taskresult WHERE task_id = ANY (%s::uuid[]) RETURNING task_id
+    DELETE FROM djqueue_taskresult AS stored
+    WHERE task_id = ANY (%s::uuid[]) AND NOT coalesce((
+        SELECT pending > 0 AND NOT failed
+        FROM djqueue_taskgroup
+        WHERE id = (SELECT group_id FROM djqueue_task WHERE id = stored.task_id LIMIT 1)
+        LIMIT 1
+    ), false)
+    RETURNING task_id
 ),
 attempts AS (
     DELETE FROM djqueue_taskattempt WHERE task_id = ANY (ARRAY(SELECT task_id FROM result))
@@ -121,6 +128,9 @@ def read_retry_error(cursor: CursorWrapper, task_id: str) -> str | None:
 
 
 def forget(cursor: CursorWrapper, task_ids: Sequence[str]) -> int:
-    """Delete finished tasks with all that was stored about them; return how many. Unfinished ones stay."""
+    """Delete finished tasks with all that was stored about them; return how many.
+
+    Unfinished ones stay, and those whose value the body of a chord has yet to be given.
+    """
     cursor.execute(FORGET, (list(task_ids),))
     return int(cursor.rowcount)

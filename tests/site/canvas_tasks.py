@@ -193,3 +193,10 @@ def err_with_error(request: Any, exc: BaseException, traceback: str, *stored: An
 @shared_task
 def raises_in_errback(task_id: Any) -> None:
     raise KeyError(task_id)
+
+
+@shared_task
+def fails_without_file(value: Any, path: str) -> Any:
+    if not os.path.exists(path):
+        raise FileNotFoundError(path)
+    return value
