@@ -88,7 +88,7 @@ class chord(Signature):
 
     def hand_down(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         args, options = self._taken(args, options)
-        links = {name: options.pop(name) for name in ("link", "link_error") if name in options}
+        links: dict[str, Any] = {name: options.pop(name) for name in ("link", "link_error") if name in options}
         self.header.hand_down(args, {**self.kwargs.get("kwargs", {}), **kwargs}, options)
         if self.body is not None:
             links.update((name, value) for name, value in options.items() if name not in HEADER_ONLY)

@@ -38,11 +38,11 @@ def run_sequence(steps: list[Step], values: tuple[Any, ...]) -> Any:
     If that is the header of a chord, the body fails with it.
     """
     previous: Any = None
-    step: Any
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         result: Any
         if isinstance(step, Leaf):
-            result = step.sig.apply(values)
+            task: Any = step.sig
+            result = task.apply(values)
         else:
             result = GroupResult(step.sig.options["task_id"], [run_sequence(member, values) for member in step.members])
         result.parent = previous

@@ -13,8 +13,9 @@ MOST_SECONDS = 2
 """Longest time that the statement may take: what else its connection is for must not wait."""
 
 # Why this shape. For each state a bounded number of the oldest rows by the index on finished_at and state; each call is
-# its own transaction, so retention never holds locks or a snapshot for long. SKIP LOCKED lets several workers prune. What the
-# body of a chord has yet to be given stays; the subqueries are scalar, so that they are never made a join of all tasks.
+# its own transaction, so retention never holds locks or a snapshot for long. SKIP LOCKED lets several workers prune.
+# What the body of a chord has yet to be given stays; these subqueries are scalar, so that they are never made a join of
+# all tasks.
 PRUNE = """
 WITH kept AS MATERIALIZED (
     SELECT * FROM unnest(%(states)s::smallint[], %(seconds)s::double precision[]) AS kept (state, seconds)
@@ -53,7 +54,10 @@ gone AS MATERIALIZED (
 ),
 groups AS (
     DELETE FROM djqueue_taskgroup AS unused
-    WHERE (unused.id = ANY (ARRAY(SELECT group_id FROM gone)) OR unused.group_id = ANY (ARRAY(SELECT group_id FROM gone)))
+    WHERE (
+            unused.id = ANY (ARRAY(SELECT group_id FROM gone))
+            OR unused.group_id = ANY (ARRAY(SELECT group_id FROM gone))
+        )
         AND NOT coalesce((
             SELECT pending > 0 AND NOT failed FROM djqueue_taskgroup WHERE id = unused.group_id LIMIT 1
         ), false)

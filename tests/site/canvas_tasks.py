@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import time
@@ -200,3 +202,22 @@ def fails_without_file(value: Any, path: str) -> Any:
     if not os.path.exists(path):
         raise FileNotFoundError(path)
     return value
+
+
+def mixed(*values: Any) -> str:
+    """Return a short text that tells apart what it was made of."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]
+
+
+@shared_task(bind=True, max_retries=1, typing=False)
+def mix(self: Any, *args: Any, how: str = "", by: Any = None) -> Any:
+    """Mix the arguments; ``how`` makes it fail, retry, ignore or be replaced by the canvas ``by`` first."""
+    if how == "fail":
+        raise ValueError(args[-1])
+    if how == "ignore":
+        raise Ignore
+    if how == "retry" and not self.request.retries:
+        self.retry(countdown=0)
+    if how == "replace":
+        self.replace(Signature.from_dict(by).clone((mixed(*args),)))
+    return mixed(*args)
