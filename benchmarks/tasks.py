@@ -24,3 +24,9 @@ def noop_urgent() -> None:
 def stamp(called: float) -> float:
     """Return the seconds since ``called``, a moment of this machine's monotonic clock."""
     return time.monotonic() - called
+
+
+@shared_task
+def number_of(values: list[None]) -> int:
+    """Return how many values there are: the body of a chord."""
+    return len(values)

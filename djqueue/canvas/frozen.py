@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from djqueue import registry
 from djqueue.results import AsyncResult, GroupResult
 from djqueue.uuid7 import as_task_id, new_task_id
 
@@ -62,7 +63,9 @@ def _freeze_leaf(step: Leaf, place: Place) -> AsyncResult:
     options.update(task_id=id, root_id=place.root_id or id)
     _note(options, place)
     step.sig.frozen = True
-    return AsyncResult(id)
+    result = AsyncResult(id)
+    result.ignored = _is_ignored(step.sig)
+    return result
 
 
 def _freeze_fork(step: Fork, place: Place) -> GroupResult:
@@ -77,6 +80,13 @@ def _freeze_fork(step: Fork, place: Place) -> GroupResult:
         results.append(freeze_sequence(member, Place(None, root_id, place.parent_id, id, index)))
         root_id = root_id or _first(member).sig.options["root_id"]
     return GroupResult(id, results)
+
+
+def _is_ignored(sig: SignatureData) -> bool:
+    chosen = sig.options.get("ignore_result")
+    if chosen is None and (definition := sig._type or registry.find(sig["task"])) is not None:
+        chosen = definition.ignore_result
+    return bool(chosen)
 
 
 def _note(options: dict[str, Any], place: Place) -> None:

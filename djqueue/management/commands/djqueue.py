@@ -8,9 +8,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from djqueue.management.subcommands import doctor
+from djqueue.management.subcommands import doctor, graph
 
-SUBCOMMANDS: dict[str, ModuleType] = {"doctor": doctor}
+SUBCOMMANDS: dict[str, ModuleType] = {"doctor": doctor, "graph": graph}
 
 
 class Command(BaseCommand):
