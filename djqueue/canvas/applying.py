@@ -27,14 +27,16 @@ def apply_canvas(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
         return run_in_place(canvas, args, kwargs, options)
     add_to_parent = options.pop("add_to_parent", True)
     ids = _ids(options)
-    whole: Any = canvas.copied(deep=False, fresh=canvas.spent)
-    whole.hand_down(args, kwargs, options)
-    id = ids.pop("task_id")
-    result = whole.freeze(id, **ids)
-    if result is None:
-        return None
     planner = Planner() if add_to_parent else Planner(add_to_parent=False)
-    planner.sequence(whole.steps())
+    try:
+        whole: Any = canvas.copied(deep=False, fresh=canvas.spent)
+        whole.hand_down(args, kwargs, options)
+        result = whole.freeze(ids.pop("task_id"), **ids)
+        if result is None:
+            return None
+        planner.sequence(whole.steps())
+    except RecursionError:
+        raise ValueError("expected a canvas that is not nested too deeply, got one that may contain itself") from None
     _tell(result, enqueue_plan(planner.tasks, planner.groups, linked=planner.linked))
     canvas.spent = canvas.frozen
     _note_child(result, add_to_parent=add_to_parent)

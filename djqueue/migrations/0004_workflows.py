@@ -8,6 +8,16 @@ from django.db.models.functions import Now
 from djqueue.migrations._postgresql import PostgreSQLMigration
 from djqueue.migrations._routines import CreateRoutines
 
+# A narrow table of which rows only come and go, as that of the tasks in line.
+STORAGE = {
+    "autovacuum_vacuum_scale_factor": "0",
+    "autovacuum_vacuum_threshold": "5000",
+    "autovacuum_vacuum_cost_delay": "0",
+    "autovacuum_analyze_scale_factor": "0",
+    "autovacuum_analyze_threshold": "20000",
+    "vacuum_truncate": "off",
+}
+
 
 class Migration(PostgreSQLMigration):
     dependencies = [("djqueue", "0003_attempts_and_cancellation")]
@@ -85,6 +95,10 @@ class Migration(PostgreSQLMigration):
         migrations.AddIndex("waitingtask", models.Index(fields=["waits_for"], name="djqueue_waiting_for")),
         migrations.AddConstraint(
             "waitingtask", models.CheckConstraint(name="djqueue_waiting_takes", condition=Q(takes__in=[1, 2, 3]))
+        ),
+        migrations.RunSQL(
+            f"ALTER TABLE djqueue_waitingtask SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
+            migrations.RunSQL.noop,
         ),
         CreateRoutines("3ac41dfea7aa"),
     ]
