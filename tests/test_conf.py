@@ -29,6 +29,7 @@ def test_everything_has_a_default():
             "IMPORTS": (),
             "ALWAYS_EAGER": False,
             "EAGER_PROPAGATES": False,
+            "ALLOW_ERROR_CB_ON_CHORD_HEADER": False,
         }
 
 
@@ -74,7 +75,11 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "no dict": (["LEASE"], "expected DJQUEUE to be a dict, got: ['LEASE']", "For example"),
     "an unknown name": ({"LEESE": 5}, "unknown setting DJQUEUE['LEESE']", "Did you mean 'LEASE'?"),
     "a name in lower case": ({"lease": 5}, "unknown setting DJQUEUE['lease']", "Did you mean 'LEASE'?"),
-    "a name like none": ({"BROKER_URL": "x"}, "unknown setting DJQUEUE['BROKER_URL']", "Known are: ALWAYS_EAGER, "),
+    "a name like none": (
+        {"BROKER_URL": "x"},
+        "unknown setting DJQUEUE['BROKER_URL']",
+        "Known are: ALLOW_ERROR_CB_ON_CHORD_HEADER, ",
+    ),
     "a name that is no text": ({5: 5}, "unknown setting DJQUEUE[5]", "Known are: "),
     "text for a number": ({"LEASE": "20"}, "expected DJQUEUE['LEASE'] to be int or float or timedelta, got: '20'", ""),
     "a truth for a number": ({"CONCURRENCY": True}, "expected DJQUEUE['CONCURRENCY'] to be int, got: True", ""),

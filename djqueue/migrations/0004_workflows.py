@@ -100,5 +100,5 @@ class Migration(PostgreSQLMigration):
             f"ALTER TABLE djqueue_waitingtask SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
             migrations.RunSQL.noop,
         ),
-        CreateRoutines("3ac41dfea7aa"),
+        CreateRoutines("6f15d73b5c45"),
     ]

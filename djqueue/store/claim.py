@@ -63,8 +63,8 @@ claimed AS MATERIALIZED (
             'workflow_id', task.workflow_id,
             'group_id', task.group_id,
             'group_index', task.group_index,
-            'chord', task.workflow_id IS NOT NULL AND task.group_id IS NOT NULL AND EXISTS (
-                SELECT FROM djqueue_taskgroup WHERE id = task.group_id AND pending IS NOT NULL
+            'chord', (
+                SELECT true FROM djqueue_taskgroup WHERE id = task.group_id AND pending IS NOT NULL LIMIT 1
             ),
             'expires', extract(epoch FROM task.expires_at),
             'retries', (
