@@ -81,6 +81,7 @@ def request_of(
     if options:
         values.update((name, options[name]) for name in STORED if name in options)
         values.update(options.get("stamps") or ())
+        values["errbacks"] = options.get("link_error")
     expires = context.get("expires")
     if expires is not None:
         values["expires"] = datetime.datetime.fromtimestamp(expires, datetime.UTC).isoformat()

@@ -219,7 +219,7 @@ class AsyncResult(ResultNode, of_one_task=True):
     def retry(self) -> None:
         """Have a task that failed, or was cancelled, run again, under its id; what failed with it waits for it again.
 
-        Raises ``ValueError`` for a task that has not failed itself.
+        In a transaction that happens when it commits. Raises ``ValueError`` for a task that has not failed itself.
         """
         with connections[settings.DATABASE].cursor() as cursor:
             resume(cursor, self.id)

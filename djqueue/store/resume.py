@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from .advance import lock_workflows_of
@@ -61,18 +63,17 @@ WHERE reopened.id = ANY (%s::uuid[])
 def resume(cursor: CursorWrapper, task_id: str) -> None:
     """Put a task that failed or was cancelled back in line, and what failed because of it back to waiting.
 
-    A chord of which another member has failed too stays failed until that is resumed as well. Raises ``ValueError``
-    for a task that has not failed, or only because another did.
+    A chord of which another member has failed too stays failed until that is resumed as well. If a transaction is open
+    it happens when that commits: meanwhile the workflow would stand still. Raises ``ValueError`` for a task that has
+    not failed, or only because another did.
     """
+    _workflow_to_resume(cursor, task_id)
+    if cursor.db.in_atomic_block:
+        transaction.on_commit(partial(_resume_later, cursor.db, task_id), using=cursor.db.alias)
+        return
     with transaction.atomic(using=cursor.db.alias):
         lock_workflows_of(cursor, [task_id])
-        cursor.execute(UNSUCCESSFUL, (task_id,))
-        row: Any = cursor.fetchone()
-        if row is None or row[1] == 5:
-            raise ValueError(f"expected a task that has failed or was cancelled, got: {task_id}")
-        workflow_id, _, followed = row
-        if followed:
-            raise ValueError(f"expected the task that failed, got: {task_id}, which only waited for it")
+        workflow_id = _workflow_to_resume(cursor, task_id)
         waited, groups = _dependent(cursor, workflow_id, task_id) if workflow_id else ([], [])
         cursor.execute(BACK_IN_LINE, {"id": task_id})
         if waited:
@@ -81,6 +82,24 @@ def resume(cursor: CursorWrapper, task_id: str) -> None:
             # The innermost first: an outer group counts those that are open.
             for group_id in groups:
                 cursor.execute(REOPEN, ([group_id],))
+
+
+def _resume_later(connection: BaseDatabaseWrapper, task_id: str) -> None:
+    with connection.cursor() as cursor:
+        resume(cursor, task_id)
+
+
+def _workflow_to_resume(cursor: CursorWrapper, task_id: str) -> str | None:
+    """Return the id of a task's workflow. Raises ``ValueError`` for a task that cannot be resumed."""
+    cursor.execute(UNSUCCESSFUL, (task_id,))
+    row: Any = cursor.fetchone()
+    if row is None or row[1] == 5:
+        raise ValueError(f"expected a task that has failed or was cancelled, got: {task_id}")
+    workflow_id: str | None
+    workflow_id, _, followed = row
+    if followed:
+        raise ValueError(f"expected the task that failed, got: {task_id}, which only waited for it")
+    return workflow_id
 
 
 def _dependent(cursor: CursorWrapper, workflow_id: str, task_id: str) -> tuple[list[dict[str, Any]], list[str]]:
