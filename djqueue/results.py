@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.db import connections
@@ -11,17 +12,20 @@ from django.db import connections
 from . import states
 from .conf import settings
 from .context import inside_task
+from .control import revoke
 from .exceptions import TaskRevokedError, TimeoutError
 from .records import StoredResult
-from .serializers import decode, decode_error, encode_error
+from .serializers import decode, decode_error
 from .states import State
 from .store import results as stored
-from .store.cancel import cancel
 from .store.wakeup import send_held_back
 from .uuid7 import as_task_id
 
 FIRST_LOOK = 0.0005
 """Seconds before ``get`` looks again at first; the pause grows with the time already waited."""
+
+REVOKE_INTERVAL = 0.1
+"""Seconds between two looks at a task that was asked to end."""
 
 
 class EnqueuedIn:
@@ -172,22 +176,75 @@ class AsyncResult:
         result = self._stored()
         return None if result is None else result.worker
 
-    def revoke(self, terminate: bool = False, **kwargs: Any) -> bool:
-        """Cancel the task if it has not started; return whether it was waiting and is cancelled now.
+    def revoke(
+        self,
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> bool:
+        """Cancel the task as ``control.revoke`` does; return whether it was waiting and is cancelled now.
 
-        A task that this process enqueues later under this id, or that is retried later, is cancelled then.
+        With ``wait`` returns when the task has ended, or ``timeout`` seconds later. ``connection`` is there for the
+        sake of calls written for Celery, and must be None.
         """
-        if terminate:
-            raise TypeError("revoke(terminate=True) is not supported by this release of djqueue")
-        error = encode_error(TaskRevokedError("revoked"), with_traceback=False)
-        with connections[settings.DATABASE].cursor() as cursor:
-            return self.id in cancel(cursor, [self.id], error, terminate=False)
+        if connection is not None:
+            raise TypeError(f"expected connection to be None, for there is no broker, got: {connection!r}")
+        cancelled = self.id in revoke(self.id, terminate=terminate, signal=signal)
+        if wait and not cancelled:
+            self._check_visible()
+            with suppress(TimeoutError):
+                self._wait(timeout, REVOKE_INTERVAL)
+        return cancelled
 
     @property
     def retries(self) -> int:
         """How often the task asked to run again."""
         with connections[settings.DATABASE].cursor() as cursor:
             return stored.read_retries(cursor, self.id)
+
+    def _call(self) -> stored.StoredCall | None:
+        with connections[settings.DATABASE].cursor() as cursor:
+            return stored.read_call(cursor, self.id)
+
+    @property
+    def name(self) -> str | None:
+        """The name of the task. None, as all that follows here, for an id that is not known."""
+        call = self._call()
+        return None if call is None else call.name
+
+    @property
+    def args(self) -> list[Any] | None:
+        call = self._call()
+        return None if call is None else decode(call.args)
+
+    @property
+    def kwargs(self) -> dict[str, Any] | None:
+        call = self._call()
+        return None if call is None else decode(call.kwargs)
+
+    @property
+    def queue(self) -> str | None:
+        call = self._call()
+        return None if call is None else call.queue
+
+    def exists(self) -> bool:
+        """Whether the task is known: enqueued and not pruned or forgotten."""
+        return self._call() is not None
+
+    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
+        """Return what ``get`` would return now, without waiting: the value, or None of a task that has not finished.
+
+        Raises the exception of a failed task, unless ``propagate`` is false, when it is returned.
+        """
+        found = self._stored()
+        value = None if found is None else self._outcome(found, propagate=propagate)
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    maybe_reraise = maybe_throw
 
     def forget(self) -> None:
         """Delete the task and its result. A task that has not finished stays."""

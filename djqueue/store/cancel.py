@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
@@ -51,11 +52,13 @@ stored AS (
     SELECT task_id, 7, attempt, '', %(error)s::jsonb, clock_timestamp() FROM cancelled
 ),
 noted AS (
-    INSERT INTO djqueue_cancelledtask (task_id, terminate, asked_at)
-    SELECT id, %(terminate)s, clock_timestamp() FROM asked
+    INSERT INTO djqueue_cancelledtask (task_id, terminate, signum, asked_at)
+    SELECT id, %(terminate)s, %(signum)s, clock_timestamp() FROM asked
     WHERE id NOT IN (SELECT task_id FROM cancelled)
     ORDER BY id
-    ON CONFLICT (task_id) DO UPDATE SET terminate = djqueue_cancelledtask.terminate OR excluded.terminate
+    ON CONFLICT (task_id) DO UPDATE
+    SET terminate = djqueue_cancelledtask.terminate OR excluded.terminate,
+        signum = coalesce(excluded.signum, djqueue_cancelledtask.signum)
 )
 SELECT task_id::text FROM cancelled
 """
@@ -68,13 +71,40 @@ WHERE note.asked_at < statement_timestamp() - make_interval(secs => %s)
 """
 
 
-def cancel(cursor: CursorWrapper, ids: Sequence[str], error: str, *, terminate: bool) -> set[str]:
+# What a worker runs is bounded, notes of unknown tasks are not: so the leases are the outer side.
+ASKED = """
+SELECT lease.task_id::text, note.terminate, note.signum
+FROM djqueue_runningtask AS lease
+CROSS JOIN LATERAL (
+    SELECT terminate, signum FROM djqueue_cancelledtask WHERE task_id = lease.task_id LIMIT 1
+) AS note
+WHERE lease.worker_id = %s
+"""
+
+
+class Cancellation(NamedTuple):
+    """A note about a task that runs; ``signum`` is the OS signal to begin with when it is to be terminated."""
+
+    task_id: str
+    terminate: bool
+    signum: int | None
+
+
+def cancel(
+    cursor: CursorWrapper, ids: Sequence[str], error: str, *, terminate: bool, signum: int | None = None
+) -> set[str]:
     """Cancel tasks and return the ids of those that were waiting; they have ended with ``error`` (JSON text).
 
     For the others that have not finished a note is left.
     """
-    cursor.execute(CANCEL, {"ids": list(ids), "error": error, "terminate": terminate})
+    cursor.execute(CANCEL, {"ids": list(ids), "error": error, "terminate": terminate, "signum": signum})
     return {row[0] for row in cursor.fetchall()}
+
+
+async def cancellations(connection: AsyncConnection, worker_id: int) -> list[Cancellation]:
+    """Return the notes about what a worker runs."""
+    cursor = await connection.execute(ASKED, (worker_id,))
+    return [Cancellation._make(row) for row in await cursor.fetchall()]
 
 
 async def forget_notes(connection: AsyncConnection, keep: float) -> None:

@@ -23,6 +23,7 @@ SET heartbeat_at = clock_timestamp(), lease_until = clock_timestamp() + make_int
 WHERE id = %(id)s
 RETURNING
     EXISTS (SELECT FROM djqueue_worker WHERE lease_until < clock_timestamp()),
+    EXISTS (SELECT FROM djqueue_cancelledtask),
     extract(epoch FROM clock_timestamp())::double precision
 """
 
@@ -66,9 +67,11 @@ async def register(connection: AsyncConnection, worker: WorkerRow) -> int:
 
 
 class Beat(NamedTuple):
-    """The answer to a heartbeat: whether some worker's lease has run out, and the database's time."""
+    """The answer to a heartbeat: whether some worker's lease has run out, whether cancellations wait, and the
+    database's time."""
 
     expired: bool
+    cancellations: bool
     epoch: float
 
 

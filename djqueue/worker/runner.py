@@ -15,13 +15,13 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
-from djqueue import registry, states
+from djqueue import registry, signals, states
 from djqueue.attempt import IGNORED, REQUEUED, Attempt, Ended
 from djqueue.calls import stored_options
 from djqueue.conf import settings
 from djqueue.context import Request, request_of, running
 from djqueue.definition import TaskDefinition
-from djqueue.exceptions import EncodeError
+from djqueue.exceptions import EncodeError, TaskRevokedError
 from djqueue.records import Claim, Outcome
 from djqueue.retrying import RetryPlan
 from djqueue.serializers import decode, encode, encode_error
@@ -42,9 +42,11 @@ def run(claim: Claim, seat: Seat) -> Outcome:
     """
     started = monotonic()
     try:
-        definition = registry.get(claim.name)
         args, kwargs, options = _decoded(claim)
         request = _request(claim, args, kwargs, options, seat)
+        if (reason := _void(request, started)) is not None:
+            return _revoked(claim, request, reason)
+        definition = registry.get(claim.name)
         _drop_dead_connections()
         attempt = Attempt(definition, request, args, kwargs, partial(_encode_value, claim.name))
         ended = _run(attempt, definition, request)
@@ -57,6 +59,19 @@ def run(claim: Claim, seat: Seat) -> Outcome:
         return Outcome.failed(claim.id, claim.attempt, encode_error(error), started, monotonic())
     finally:
         _clean_connections()
+
+
+def _void(request: Request, now: float) -> str | None:
+    """Return why a task is not to start, or None."""
+    if request.cancelled:
+        return "revoked"
+    return "expired" if request.expires_at is not None and request.expires_at <= now else None
+
+
+def _revoked(claim: Claim, request: Request, reason: str, *, started: float | None = None) -> Outcome:
+    signals.task_revoked.send(claim.name, request=request, terminated=False, signum=None, expired=reason == "expired")
+    error = encode_error(TaskRevokedError(reason), with_traceback=False)
+    return Outcome.cancelled(claim.id, claim.attempt, error, started, monotonic())
 
 
 def _run(attempt: Attempt, definition: TaskDefinition, request: Request) -> Ended:
@@ -129,6 +144,8 @@ def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dic
     request.update(
         hostname=seat.hostname,
         attempt=claim.attempt,
+        cancelled=context.get("cancelled"),
+        expires_at=context.get("expires_at"),
         delivery_info={
             "routing_key": claim.queue,
             "priority": claim.priority,

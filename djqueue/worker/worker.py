@@ -21,6 +21,7 @@ import djqueue
 from djqueue import events
 from djqueue.conf import settings
 from djqueue.records import Outcome
+from djqueue.store.cancel import Cancellation
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
 from .clock import DatabaseClock
@@ -79,6 +80,7 @@ class Worker:
             on_promoted=self._loop.wake,
             on_renewed=self._renewed,
             on_lease_lost=self._lease_lost,
+            on_cancelled=self._cancelled,
         )
         self._listener = Listener(self._listen_link, self._upkeep.heard) if self._listen_link else None
         spawner.on_spawned = self._pool.spawned
@@ -155,7 +157,7 @@ class Worker:
 
     def _counts(self) -> tuple[Counts, bool]:
         self._lookout.listening = (self._listener or self._upkeep).listening
-        return self._loop.counts._replace(running=self._pool.running), self._loop.draining
+        return self._loop.settler.counts._replace(running=self._pool.running), self._loop.draining
 
     def _renewed(self, until: float) -> None:
         self._loop.lease_until = until - settings.LEASE * LEASE_MARGIN
@@ -163,11 +165,18 @@ class Worker:
 
     async def _lease_lost(self, connection: AsyncConnection) -> None:
         """Others may run our tasks by now: abort them, and begin again under a new id."""
-        events.emit(events.LeaseLost(self.options.name, len(self._loop.held)))
+        events.emit(events.LeaseLost(self.options.name, len(self._loop.settler.held)))
         # Until there is a new id nothing is claimed, and what a claim under way brings is not taken.
         self._loop.worker_id, self._loop.lease_until = 0, 0.0
         self._loop.abandon()
         await self._register(connection)
+
+    def _cancelled(self, asked: list[Cancellation]) -> None:
+        """Somebody wants these tasks, which run here, to end."""
+        if ids := [one.task_id for one in asked if not one.terminate]:
+            self._pool.cancel(ids)
+        if signals := {one.task_id: one.signum for one in asked if one.terminate}:
+            self._pool.terminate(signals)
 
     def _fork_server_gone(self) -> None:
         if self._exit_code is ExitCode.DRAINED and not self._pool.stopping:
@@ -192,7 +201,7 @@ class Worker:
             self._spawn_background(self._after(self.options.drain_timeout, self._soft_stop))
 
     def _soft_stop(self) -> None:
-        if not self._loop.held:
+        if not self._loop.settler.held:
             return
         events.emit(events.WorkerStopping(self.options.name, "soft stop", self._pool.running))
         self._exit_code = ExitCode.INTERRUPTED
@@ -214,7 +223,7 @@ class Worker:
 
     def _give_up(self) -> None:
         """Leave although outcomes could not be stored: the database is away."""
-        events.emit(events.WorkerStopping(self.options.name, "give up", len(self._loop.held)))
+        events.emit(events.WorkerStopping(self.options.name, "give up", len(self._loop.settler.held)))
         self._loop.give_up()
         if self._work is not None:
             self._work.cancel()
