@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import logging
 import traceback
+from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import signals, states
-from .exceptions import Ignore, Reject, Retry
+from .exceptions import Ignore, Reject, Retry, TaskRevokedError
 from .retrying import RetryPlan, autoretry, wants_autoretry
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ REQUEUED = "REQUEUED"
 class Ended(NamedTuple):
     """How an attempt ended.
 
-    ``state`` is SUCCESS, FAILURE, RETRY, ``IGNORED`` or ``REQUEUED``; ``value`` what the function returned and
+    ``state`` is SUCCESS, FAILURE, RETRY, REVOKED, ``IGNORED`` or ``REQUEUED``; ``value`` what the function returned and
     ``text`` its encoded form; ``error`` the exception of one that failed or is retried.
     """
 
@@ -104,13 +105,21 @@ class Attempt:
 
     def returned(self, value: Any) -> Ended:
         """End an attempt whose function returned."""
-        plan = self.request.retry_plan
-        if plan is not None:  # it asked for a retry without throwing
-            return self._retried(Retry(when=plan.countdown), plan)
         try:
-            text = self._encode(value)
+            text = self.text_of(value)
         except Exception as error:
             return self.raised(error)
+        return self.succeeded(value, text)
+
+    def text_of(self, value: Any) -> str:
+        """Return what is stored of a returned value. Raises ``Retry`` if one was asked for without throwing."""
+        plan = self.request.retry_plan
+        if plan is not None:
+            raise Retry(when=plan.countdown)
+        return self._encode(value)
+
+    def succeeded(self, value: Any, text: str) -> Ended:
+        """End an attempt that has succeeded."""
         if self.definition.has_hook("on_success"):
             self._safely(self.definition.on_success, value, self.request.id, self.args, self.kwargs)
         if signals.task_success.receivers:
@@ -120,6 +129,14 @@ class Attempt:
 
     def raised(self, error: BaseException) -> Ended:
         """End an attempt that raised."""
+        if (
+            isinstance(error, CancelledError | TaskRevokedError)
+            and self.request.is_aborted
+            and self.request.is_aborted()
+        ):
+            ended = self.void("revoked")
+            self._postrun(states.REVOKED, ended.error)
+            return ended
         if wants_autoretry(self.definition, error):
             try:
                 autoretry(self.definition, self.request, error)
@@ -136,6 +153,13 @@ class Attempt:
                 self._postrun(REQUEUED, None)
                 return Ended(REQUEUED)
         return self._failed(error)
+
+    def void(self, reason: str) -> Ended:
+        """End an attempt that somebody cancelled, or that expired before its start."""
+        signals.task_revoked.send(
+            self.definition, request=self.request, terminated=False, signum=None, expired=reason == "expired"
+        )
+        return Ended(states.REVOKED, error=TaskRevokedError(reason), expected=True)
 
     def _failed(self, error: BaseException) -> Ended:
         info = ExceptionInfo(error)
