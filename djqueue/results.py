@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,13 +13,11 @@ from . import states
 from .conf import settings
 from .context import inside_task
 from .control import revoke
-from .exceptions import TaskRevokedError, TimeoutError
+from .exceptions import TimeoutError
+from .lookup import TaskLookup
 from .records import StoredResult
-from .serializers import decode, decode_error
-from .states import State
 from .store import results as stored
 from .store.wakeup import send_held_back
-from .uuid7 import as_task_id
 
 FIRST_LOOK = 0.0005
 """Seconds before ``get`` looks again at first; the pause grows with the time already waited."""
@@ -37,13 +35,13 @@ class EnqueuedIn:
         self.committed = False
 
 
-class AsyncResult:
-    """The state and result of a task, by its id. Equal to any other of the same id, and to the id as text."""
+class AsyncResult(TaskLookup):
+    """The state and result of a task, by its id."""
 
-    __slots__ = ("_transaction", "id", "ignored")
+    __slots__ = ("_transaction", "ignored")
 
     def __init__(self, id: str) -> None:
-        self.id = as_task_id(id)
+        super().__init__(id)
         self.ignored = False
         self._transaction: EnqueuedIn | None = None
 
@@ -60,12 +58,16 @@ class AsyncResult:
         propagate: bool = True,
         interval: float = 0.5,
         callback: Callable[[str, Any], Any] | None = None,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> Any:
         """Wait for the task and return its result.
 
         Looks often at first and then at most every ``interval`` seconds. A failed task raises its exception, unless
-        ``propagate`` is false, when it is returned. Raises ``djqueue.exceptions.TimeoutError`` after ``timeout``
+        ``propagate`` is false, when it is returned. ``on_interval`` is called after each look that found no result,
+        ``on_message`` with ``{"task_id", "status", "result"}`` when such a look finds another state or progress than
+        before, ``callback`` with id and value at the end. Raises ``djqueue.exceptions.TimeoutError`` after ``timeout``
         seconds, and ``RuntimeError`` inside a task, which would block a slot that the awaited task may need.
         """
         if disable_sync_subtasks and inside_task():
@@ -76,7 +78,8 @@ class AsyncResult:
         if self.ignored:
             return None
         self._check_visible()
-        value = self._outcome(self._wait(timeout, interval), propagate=propagate)
+        looks = [look for look in (on_message and self._watch(on_message), on_interval) if look]
+        value = self.outcome_of(self._wait(timeout, interval, looks), propagate=propagate)
         if callback is not None:
             callback(self.id, value)
         return value
@@ -92,9 +95,23 @@ class AsyncResult:
                 "worker can see it. Call get() after the commit; in tests use TransactionTestCase."
             )
 
-    def _wait(self, timeout: float | None, interval: float) -> StoredResult:
+    def _watch(self, on_message: Callable[[dict[str, Any]], Any]) -> Callable[[], None]:
+        seen: tuple[str, Any] = (states.PENDING, None)
+
+        def look() -> None:
+            nonlocal seen
+            now = self.state, self.info
+            if now != seen and now[0] not in states.READY_STATES:
+                seen = now
+                on_message({"task_id": self.id, "status": now[0], "result": now[1]})
+
+        return look
+
+    def _wait(self, timeout: float | None, interval: float, looks: Sequence[Callable[[], Any]] = ()) -> StoredResult:
         began = time.monotonic()
         while (found := self._stored()) is None:
+            for look in looks:
+                look()
             send_held_back(connections[settings.DATABASE])
             waited = time.monotonic() - began
             if timeout is not None and waited >= timeout:
@@ -102,79 +119,6 @@ class AsyncResult:
             pause = min(interval, max(FIRST_LOOK, waited * 0.1))
             time.sleep(pause if timeout is None else min(pause, timeout - waited))
         return found
-
-    @staticmethod
-    def _outcome(result: StoredResult, *, propagate: bool) -> Any:
-        if result.state == State.SUCCEEDED:
-            return None if result.value is None else decode(result.value)
-        error = decode_error(result.error) if result.error else TaskRevokedError("the task was cancelled")
-        if propagate:
-            raise error
-        return error
-
-    def _stored(self) -> StoredResult | None:
-        with connections[settings.DATABASE].cursor() as cursor:
-            return stored.read_result(cursor, self.id)
-
-    def ready(self) -> bool:
-        """Whether the task has finished, however it ended."""
-        return self._stored() is not None
-
-    def successful(self) -> bool:
-        return self.state == states.SUCCESS
-
-    def failed(self) -> bool:
-        return self.state == states.FAILURE
-
-    @property
-    def state(self) -> str:
-        """PENDING (also for an unknown id), STARTED, RETRY, SUCCESS, FAILURE or REVOKED, or one of the task's own."""
-        with connections[settings.DATABASE].cursor() as cursor:
-            place = stored.read_place(cursor, self.id)
-        if place.final is not None:
-            return State(place.final).celery_name
-        if place.running:
-            return place.shown or states.STARTED
-        return states.RETRY if place.retrying else states.PENDING
-
-    status = state
-
-    @property
-    def result(self) -> Any:
-        """The value of a successful task, the exception of one that failed or waits for a retry, else None.
-
-        Of a running task, the ``meta`` of its last ``update_state``.
-        """
-        result = self._stored()
-        if result is not None:
-            return self._outcome(result, propagate=False)
-        with connections[settings.DATABASE].cursor() as cursor:
-            meta, error = stored.read_meta(cursor, self.id), stored.read_retry_error(cursor, self.id)
-        if error:
-            return decode_error(error)
-        return None if meta is None else decode(meta)
-
-    info = result
-
-    @property
-    def traceback(self) -> str | None:
-        """The traceback of a failed task as text."""
-        result = self._stored()
-        if result is None or not result.error:
-            return None
-        text: str | None = decode(result.error).get("traceback")
-        return text
-
-    @property
-    def date_done(self) -> Any:
-        result = self._stored()
-        return None if result is None else result.finished_at
-
-    @property
-    def worker(self) -> str | None:
-        """The name of the worker that ran the last attempt."""
-        result = self._stored()
-        return None if result is None else result.worker
 
     def revoke(
         self,
@@ -198,53 +142,32 @@ class AsyncResult:
                 self._wait(timeout, REVOKE_INTERVAL)
         return cancelled
 
-    @property
-    def retries(self) -> int:
-        """How often the task asked to run again."""
-        with connections[settings.DATABASE].cursor() as cursor:
-            return stored.read_retries(cursor, self.id)
-
-    def _call(self) -> stored.StoredCall | None:
-        with connections[settings.DATABASE].cursor() as cursor:
-            return stored.read_call(cursor, self.id)
-
-    @property
-    def name(self) -> str | None:
-        """The name of the task. None, as all that follows here, for an id that is not known."""
-        call = self._call()
-        return None if call is None else call.name
-
-    @property
-    def args(self) -> list[Any] | None:
-        call = self._call()
-        return None if call is None else decode(call.args)
-
-    @property
-    def kwargs(self) -> dict[str, Any] | None:
-        call = self._call()
-        return None if call is None else decode(call.kwargs)
-
-    @property
-    def queue(self) -> str | None:
-        call = self._call()
-        return None if call is None else call.queue
-
-    def exists(self) -> bool:
-        """Whether the task is known: enqueued and not pruned or forgotten."""
-        return self._call() is not None
-
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
         """Return what ``get`` would return now, without waiting: the value, or None of a task that has not finished.
 
         Raises the exception of a failed task, unless ``propagate`` is false, when it is returned.
         """
         found = self._stored()
-        value = None if found is None else self._outcome(found, propagate=propagate)
+        value = None if found is None else self.outcome_of(found, propagate=propagate)
         if callback is not None:
             callback(self.id, value)
         return value
 
     maybe_reraise = maybe_throw
+
+    def then(
+        self, callback: Callable[[AsyncResult], Any], on_error: Callable[[AsyncResult, Any], Any] | None = None
+    ) -> AsyncResult:
+        """Wait for the task, call ``callback`` with this result if it succeeded, and return this result.
+
+        Of a task that did not, ``on_error`` gets this result and the exception; without it, the exception is raised.
+        """
+        value = self.get(propagate=on_error is None)
+        if on_error is not None and self.state != states.SUCCESS:
+            on_error(self, value)
+        else:
+            callback(self)
+        return self
 
     def forget(self) -> None:
         """Delete the task and its result. A task that has not finished stays."""
@@ -254,17 +177,3 @@ class AsyncResult:
     def __getstate__(self) -> object:
         # What is kept or sent elsewhere cannot learn that the transaction it was made in has committed.
         return None, {"id": self.id, "ignored": self.ignored, "_transaction": None}
-
-    def __str__(self) -> str:
-        return self.id
-
-    def __repr__(self) -> str:
-        return f"<AsyncResult: {self.id}>"
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, AsyncResult):
-            return self.id == other.id
-        return self.id == other if isinstance(other, str) else NotImplemented

@@ -20,7 +20,7 @@ LAYERS = {
     "pure": "backoff calls conf crontab events exceptions limits records routing serializers signals"
     " signature_check states uuid7",
     "rows": "migrations models store",
-    "asking": "attempt context control decorator definition eager enqueue options registry results"
+    "asking": "attempt context control lookup decorator definition eager enqueue options registry results"
     " retrying updates workflows",
     "doing": "beat worker",
     "edges": "admin apps backend checks doctor management observability testing",
