@@ -105,6 +105,11 @@ class TaskDefinition:
         """The hooks that a subclass has defined."""
         return frozenset(name for name in HOOKS if getattr(type(self), name) is not getattr(TaskDefinition, name))
 
+    @cached_property
+    def at_most_once(self) -> bool:
+        """Whether it fails when its executor is lost, instead of running again."""
+        return not (self.acks_late and self.reject_on_worker_lost and self.retry_on_worker_lost)
+
     def has_hook(self, name: str) -> bool:
         return name in self.overridden
 

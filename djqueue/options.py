@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,6 @@ NOT_YET = frozenset(
 )
 # Options of which only the default is supported yet.
 FIXED = {
-    "acks_late": True,
-    "reject_on_worker_lost": True,
-    "retry_on_worker_lost": True,
-    "transactional": False,
     "time_limit": None,
     "soft_time_limit": None,
     "serializer": None,
@@ -75,6 +72,11 @@ def check_options(definition: TaskDefinition) -> None:
             raise TypeError(f"expected {flag} of task {name} to be True or False, got: {value!r}")
     for option in ERRORS:
         _check_errors(name, option, getattr(definition, option))
+    if definition.transactional and inspect.iscoroutinefunction(definition.run):
+        raise TypeError(
+            f"expected a function with transactional=True, got: the coroutine function {name}. Transactions of Django "
+            "belong to a thread."
+        )
     _check_retries(definition)
 
 
