@@ -13,7 +13,7 @@ from django.utils import timezone
 from . import signals
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .conf import settings
-from .context import Request, running_request
+from .context import Request, current_task, running_request
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
@@ -106,7 +106,7 @@ def _publish(
         raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
     enqueued_in = _announce(connection, task.queue, _due_in(task))
     result = AsyncResult.enqueued(task.id, enqueued_in, ignored=bool(options.get("ignore_result")))
-    if parent is not None and options.get("add_to_parent", True):
+    if parent is not None and options.get("add_to_parent", True) and current_task.trail:
         parent.__dict__.setdefault("children", []).append(result)
     if signals.after_task_publish.receivers:
         signals.after_task_publish.send(name, **told)

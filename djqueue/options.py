@@ -78,6 +78,9 @@ def check_options(definition: TaskDefinition) -> None:
             "belong to a thread."
         )
     _check_retries(definition)
+    size = definition.resultrepr_maxsize
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise ValueError(f"expected resultrepr_maxsize of task {name} to be a number of characters, got: {size!r}")
 
 
 def _check_errors(name: str, option: str, value: Any) -> None:

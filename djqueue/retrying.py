@@ -53,12 +53,14 @@ def plan_retry(
     if most is not None and request.retries >= most:
         raise _cause(exc) or _exceeded(definition, request)
     check_retry_options(definition.name, options)
-    when = eta if countdown is None else check_countdown(countdown)
-    if when is None:
-        when = float(definition.default_retry_delay)
-    seconds = when if isinstance(when, float) else (aware(when) - timezone.now()).total_seconds()
+    if countdown is None and eta is not None:
+        when: Any = aware(eta)
+        seconds = float((when - timezone.now()).total_seconds())
+    else:
+        when = definition.default_retry_delay if countdown is None else countdown
+        seconds = check_countdown(when)
     request.update(retry_plan=RetryPlan(seconds, args, kwargs, options))
-    return Retry(exc=exc, when=countdown if eta is None or countdown is not None else eta, is_eager=request.is_eager)
+    return Retry(exc=exc, when=when, is_eager=request.is_eager)
 
 
 def _cause(exc: BaseException | None) -> BaseException | None:
