@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .calls import check_expires, check_limits
+from .calls import check_expires, check_limit, check_limits
 from .routing import check_priority, check_queue
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ FIXED = {
     "reject_on_worker_lost": True,
     "retry_on_worker_lost": True,
     "transactional": False,
-    "time_limit": None,
-    "soft_time_limit": None,
     "serializer": None,
 }
 FLAGS = (
@@ -67,6 +65,8 @@ def check_options(definition: TaskDefinition) -> None:
         if getattr(definition, option) != only:
             raise TypeError(f"@shared_task: option {option!r} is not supported by this release of djqueue")
     check_limits(definition.soft_time_limit, definition.time_limit)
+    definition.soft_time_limit = check_limit("soft_time_limit", definition.soft_time_limit)
+    definition.time_limit = check_limit("time_limit", definition.time_limit)
     if definition.expires is not None:
         check_expires(definition.expires)
     for flag in FLAGS:

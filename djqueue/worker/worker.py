@@ -68,7 +68,7 @@ class Worker:
         )
         self._lookout = Lookout(options.queues, settings.POLL_MAX)
         self._loop = ClaimLoop(options, self._work_link, self._clock, self._lookout)
-        self._pool = Pool(spawner, page, options.concurrency, self._outcomes)
+        self._pool = Pool(spawner, page, options, self._outcomes)
         self._loop.pool = self._pool
         self._pool.on_progress = self._loop.progressed
         self._upkeep = Upkeep(
@@ -81,8 +81,8 @@ class Worker:
             on_lease_lost=self._lease_lost,
         )
         self._listener = Listener(self._listen_link, self._upkeep.heard) if self._listen_link else None
-        spawner.on_spawned = self._pool.spawned
-        spawner.on_exited = self._pool.exited
+        spawner.on_spawned = self._pool.crew.spawned
+        spawner.on_exited = self._pool.crew.exited
         spawner.on_expired = self._pool.expired
         spawner.on_gone = self._fork_server_gone
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
@@ -133,7 +133,8 @@ class Worker:
             settings.LEASE,
         )
         asked = monotonic()
-        self._loop.worker_id = self._upkeep.worker_id = await register(connection, row)
+        worker_id = await register(connection, row)
+        self._loop.worker_id = self._upkeep.worker_id = self._pool.worker_id = worker_id
         self._renewed(asked + settings.LEASE)
 
     def _announce(self) -> None:
