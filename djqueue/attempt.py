@@ -134,7 +134,7 @@ class Attempt:
             and self.request.is_aborted
             and self.request.is_aborted()
         ):
-            ended = self.void("revoked")
+            ended = revoked(self.definition, self.request, "revoked")
             self._postrun(states.REVOKED, ended.error)
             return ended
         if wants_autoretry(self.definition, error):
@@ -153,13 +153,6 @@ class Attempt:
                 self._postrun(REQUEUED, None)
                 return Ended(REQUEUED)
         return self._failed(error)
-
-    def void(self, reason: str) -> Ended:
-        """End an attempt that somebody cancelled, or that expired before its start."""
-        signals.task_revoked.send(
-            self.definition, request=self.request, terminated=False, signum=None, expired=reason == "expired"
-        )
-        return Ended(states.REVOKED, error=TaskRevokedError(reason), expected=True)
 
     def _failed(self, error: BaseException) -> Ended:
         info = ExceptionInfo(error)
@@ -217,6 +210,12 @@ class Attempt:
             hook(*args)
         except Exception:
             logger.exception("%s of %s[%s] raised", hook.__name__, self.definition.name, self.request.id)
+
+
+def revoked(sender: object, request: Request, reason: str) -> Ended:
+    """End an attempt that somebody cancelled, or that expired before its start."""
+    signals.task_revoked.send(sender, request=request, terminated=False, signum=None, expired=reason == "expired")
+    return Ended(states.REVOKED, error=TaskRevokedError(reason), expected=True)
 
 
 def _plan_of(retry: Retry) -> RetryPlan:

@@ -16,13 +16,11 @@ PLACING = frozenset(
     ["countdown", "eta", "expires", "queue", "priority", "task_id", "add_to_parent", "root_id", "parent_id"]
 )
 """Options that have columns of their own, or decide where the task goes."""
-KEPT = frozenset(["ignore_result", "headers", "shadow", "argsrepr", "kwargsrepr"])
+KEPT = frozenset(["ignore_result", "headers", "shadow", "argsrepr", "kwargsrepr", "time_limit", "soft_time_limit"])
 """Options that are stored as they are."""
 # Celery's options that this release does not honour yet: refused, never ignored.
 NOT_YET = frozenset(
     [
-        "time_limit",
-        "soft_time_limit",
         "serializer",
         "link",
         "link_error",
@@ -125,6 +123,8 @@ def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             stored.setdefault("stamps", {})[option] = value
         else:
             stored.setdefault("properties", {})[option] = value
+    if "soft_time_limit" in stored:
+        check_limits(stored["soft_time_limit"], stored.get("time_limit"))
     return stored
 
 

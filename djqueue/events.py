@@ -63,11 +63,21 @@ class OutcomesDropped:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorLost:
-    """An executor died. ``task`` is the attempt it was running, if any."""
+    """An executor died. ``task`` is an attempt it was running, if any, of ``lost`` ones; ``returned`` go back."""
 
     pid: int
     how: str
     task: Claim | None
+    returned: int
+    lost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorKilled:
+    """An executor was killed because the tasks with these ids may not go on; ``returned`` others go back."""
+
+    pid: int
+    ids: Sequence[str]
     returned: int
 
 

@@ -130,9 +130,15 @@ class Reject(TaskPredicate):
 class SoftTimeLimitExceeded(Exception):
     """Raised inside a task that ran longer than its soft time limit."""
 
+    def __str__(self) -> str:
+        return f"SoftTimeLimitExceeded{self.args}"
+
 
 class TimeLimitExceeded(Exception):
-    """The task ran longer than its hard time limit and was stopped."""
+    """The task ran longer than its hard time limit, its argument in seconds, and was stopped."""
+
+    def __str__(self) -> str:
+        return f"TimeLimitExceeded{self.args}"
 
 
 class WorkerLostError(Exception):

@@ -6,7 +6,7 @@ import inspect
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .calls import check_expires, check_limits
+from .calls import check_expires, check_limit, check_limits
 from .routing import check_priority, check_queue
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ NOT_YET = frozenset(
 )
 # Options of which only the default is supported yet.
 FIXED = {
-    "time_limit": None,
-    "soft_time_limit": None,
     "serializer": None,
 }
 FLAGS = (
@@ -64,6 +62,8 @@ def check_options(definition: TaskDefinition) -> None:
         if getattr(definition, option) != only:
             raise TypeError(f"@shared_task: option {option!r} is not supported by this release of djqueue")
     check_limits(definition.soft_time_limit, definition.time_limit)
+    definition.soft_time_limit = check_limit("soft_time_limit", definition.soft_time_limit)
+    definition.time_limit = check_limit("time_limit", definition.time_limit)
     if definition.expires is not None:
         check_expires(definition.expires)
     for flag in FLAGS:

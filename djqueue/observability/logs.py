@@ -119,8 +119,19 @@ def dropped(event: events.OutcomesDropped) -> None:
 @events.subscribe(events.ExecutorLost)
 def executor_lost(event: events.ExecutorLost) -> None:
     what = f"while it ran {event.task.name}[{event.task.id}]" if event.task else "while it ran nothing"
+    what += f" and {event.lost - 1} others" if event.lost > 1 else ""
     logger.error(
         "executor %d %s %s; %d tasks that waited behind it go back", event.pid, event.how, what, event.returned
+    )
+
+
+@events.subscribe(events.ExecutorKilled)
+def executor_killed(event: events.ExecutorKilled) -> None:
+    logger.warning(
+        "executor %d was killed to end task %s; %d other tasks of it go back",
+        event.pid,
+        ", ".join(event.ids),
+        event.returned,
     )
 
 

@@ -25,7 +25,9 @@ from django.db import connections
 from djqueue import registry
 
 from . import frames
-from .executor import serve_and_exit
+from .engines import serve
+from .executor import Executor, exit_now
+from .options import ExecutorOptions
 from .progress import ProgressPage
 
 MESSAGE = struct.Struct("!iqd")
@@ -37,7 +39,10 @@ SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED = range(1, 7)
 
 
 class Message(NamedTuple):
-    """``subject`` is a slot or process id, ``value`` an OS signal, a wait status or a monotonic time in seconds."""
+    """``subject`` is an executor's position or process id, ``value`` an OS signal, a wait status or a monotonic time.
+
+    Times are in seconds.
+    """
 
     kind: int
     subject: int
@@ -48,7 +53,7 @@ class ForkServerFailed(Exception):
     """The tasks could not be loaded; the message is the traceback."""
 
 
-def start(page: ProgressPage, hostname: str) -> tuple[int, socket.socket, list[str]]:
+def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, list[str]]:
     """Fork the server; return its process id, the socket to talk to it, and the names of the tasks it has loaded.
 
     Raises ``ForkServerFailed`` if a module with tasks cannot be imported.
@@ -58,7 +63,7 @@ def start(page: ProgressPage, hostname: str) -> tuple[int, socket.socket, list[s
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _serve_and_exit(theirs, page, hostname)
+        _serve_and_exit(theirs, page, options)
     theirs.close()
     for _kind, (loaded, payload) in frames.receive(ours):
         if not loaded:
@@ -68,7 +73,7 @@ def start(page: ProgressPage, hostname: str) -> tuple[int, socket.socket, list[s
     raise ForkServerFailed("the fork server died while it loaded the tasks")
 
 
-def _serve_and_exit(connection: socket.socket, page: ProgressPage, hostname: str) -> None:
+def _serve_and_exit(connection: socket.socket, page: ProgressPage, options: ExecutorOptions) -> None:
     try:
         try:
             registry.load_all()
@@ -80,16 +85,16 @@ def _serve_and_exit(connection: socket.socket, page: ProgressPage, hostname: str
         # What is loaded now is never collected: the collector would copy the shared pages only to look at them.
         gc.freeze()
         connection.sendall(frames.pack(0, [True, list(registry.names())]))
-        _ForkServer(connection, page, hostname).serve()
+        _ForkServer(connection, page, options).serve()
     finally:
         os._exit(0)
 
 
 class _ForkServer:
-    def __init__(self, connection: socket.socket, page: ProgressPage, hostname: str) -> None:
+    def __init__(self, connection: socket.socket, page: ProgressPage, options: ExecutorOptions) -> None:
         self._connection = connection
         self._page = page
-        self._hostname = hostname
+        self._options = options
         self._children: set[int] = set()
         self._lease_until: float | None = None
 
@@ -131,7 +136,7 @@ class _ForkServer:
             self._lease_until = message.value
         return True
 
-    def _spawn(self, slot: int, descriptor: int, ours: tuple[int, ...]) -> None:
+    def _spawn(self, position: int, descriptor: int, ours: tuple[int, ...]) -> None:
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -139,10 +144,10 @@ class _ForkServer:
             self._connection.close()
             for inherited in ours:
                 os.close(inherited)
-            serve_and_exit(socket.socket(fileno=descriptor), self._page, slot, self._hostname)
+            _run_executor(socket.socket(fileno=descriptor), self._page, position, self._options)
         os.close(descriptor)
         self._children.add(pid)
-        self._tell(Message(SPAWNED, slot, pid))
+        self._tell(Message(SPAWNED, position, pid))
 
     def _reap(self) -> None:
         while self._children:
@@ -172,6 +177,16 @@ class _ForkServer:
     def _tell(self, message: Message) -> None:
         with suppress(OSError):  # a worker that is gone is noticed by the next read
             self._connection.sendall(MESSAGE.pack(*message))
+
+
+def _run_executor(connection: socket.socket, page: ProgressPage, position: int, options: ExecutorOptions) -> None:
+    """Be an executor for the rest of this process."""
+    status = 1
+    try:
+        serve(Executor(connection, page, position, options))
+        status = 0
+    finally:
+        exit_now(status)
 
 
 def _do_nothing(signum: int, frame: Any) -> None:

@@ -7,25 +7,63 @@ import os
 import re
 import socket
 from dataclasses import dataclass
-
-from djqueue.conf import settings
+from typing import NamedTuple
 
 from .queues import QueueSelection
 
-POOLS = ("processes", "solo")
+POOLS = {"processes": 0, "threads": 10, "asyncio": 100, "gevent": 100, "solo": 1}
+"""The pools, and how many slots an executor has in each unless told; 0 is one per core."""
 CONCURRENCY_MOST = 1024
+SLOTS_MOST = 10_000
+
+
+class ExecutorOptions(NamedTuple):
+    """What executors need to know; times are in seconds. ``weighs``: whether they say how much memory they take."""
+
+    hostname: str
+    pool: str
+    slots: int = 1
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    weighs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """The options of ``runworker``, checked; ``drain_timeout`` is in seconds, None waits for ever."""
+    """The options of ``runworker``, checked. Times are in seconds, memory in KiB; None is for no limit.
+
+    ``concurrency`` is the number of slots in each of ``processes`` executors; on the pool ``processes``, where an
+    executor has one slot, it is the number of executors itself.
+    """
 
     queues: QueueSelection
     name: str
     pool: str = "processes"
     concurrency: int = 1
+    processes: int = 1
     burst: bool = False
     drain_timeout: float | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    max_tasks_per_child: int | None = None
+    max_memory_per_child: int | None = None
+
+    @property
+    def slots(self) -> int:
+        """Tasks that an executor runs at once."""
+        return 1 if self.pool == "processes" else self.concurrency
+
+    @property
+    def executor(self) -> ExecutorOptions:
+        """What executors need to know of it."""
+        return ExecutorOptions(
+            hostname=self.name,
+            pool=self.pool,
+            slots=self.slots,
+            time_limit=self.time_limit,
+            soft_time_limit=self.soft_time_limit,
+            weighs=self.max_memory_per_child is not None,
+        )
 
 
 def worker_name(template: str) -> str:
@@ -49,17 +87,35 @@ def worker_name(template: str) -> str:
 
 
 def concurrency(asked: int | None, pool: str) -> int:
-    """Return the number of executors: as asked, else as the settings say, else one per core. Solo has one."""
-    number = settings.CONCURRENCY if asked is None else asked
-    if pool == "solo":
-        if asked not in (None, 1):
-            raise ValueError(f"expected --concurrency 1 with --pool solo, got: {asked}")
-        return 1
-    if number == 0 and asked is None:
-        return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    if not 1 <= number <= CONCURRENCY_MOST:
-        raise ValueError(f"expected --concurrency to be 1 to {CONCURRENCY_MOST}, got: {number}")
+    """Return the number of slots in an executor, or of executors on the pool ``processes``; None asks for the usual.
+
+    Raises ``ValueError`` for a number that the pool cannot have.
+    """
+    if pool == "solo" and asked not in (None, 0, 1):
+        raise ValueError(f"expected --concurrency 1 with --pool solo, got: {asked}")
+    most = CONCURRENCY_MOST if pool == "processes" else SLOTS_MOST
+    number = POOLS[pool] or cores() if asked is None else asked
+    if not 1 <= number <= most:
+        raise ValueError(f"expected --concurrency to be 1 to {most} with --pool {pool}, got: {number}")
     return number
+
+
+def processes(asked: int | None, pool: str, concurrency: int) -> int:
+    """Return the number of executors. Raises ``ValueError`` for a number that the pool cannot have."""
+    if pool in ("processes", "solo"):
+        number = concurrency if asked is None else asked
+        if number != concurrency:
+            raise ValueError(f"expected no --processes with --pool {pool}, whose --concurrency it is, got: {asked}")
+        return number
+    number = 1 if asked is None else asked
+    if not 1 <= number <= CONCURRENCY_MOST:
+        raise ValueError(f"expected --processes to be 1 to {CONCURRENCY_MOST}, got: {number}")
+    return number
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def drain_timeout(asked: float | None) -> float | None:

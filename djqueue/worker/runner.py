@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import select
-from collections.abc import Coroutine
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg.pq import TransactionStatus
 
 from djqueue import registry, signals, states
-from djqueue.attempt import IGNORED, REQUEUED, Attempt, Ended
+from djqueue.attempt import IGNORED, REQUEUED, Attempt, Ended, ExceptionInfo, revoked
 from djqueue.calls import stored_options
 from djqueue.conf import settings
 from djqueue.context import Request, request_of, running
 from djqueue.definition import TaskDefinition
-from djqueue.exceptions import EncodeError, TaskRevokedError
+from djqueue.exceptions import EncodeError, NotRegistered, Reject
 from djqueue.records import Claim, Outcome
 from djqueue.retrying import RetryPlan
 from djqueue.serializers import decode, encode, encode_error
 
+from .connections import clean_connections, drop_dead_connections
+from .guarantees import GivenBack, run_exactly_once, start_once
+from .interruptible import Interrupted
 from .seat import Seat
 
-IDLE = TransactionStatus.IDLE
+Value = TypeVar("Value")
 
-
-class Interrupted(BaseException):
-    """Raised inside a task by a worker that has to stop now; the task goes back in line."""
+HEARD = (
+    signals.task_prerun,
+    signals.task_postrun,
+    signals.task_success,
+    signals.task_failure,
+    signals.task_retry,
+    signals.task_rejected,
+)
+"""Signals that are sent around a task, where it runs."""
 
 
 def run(claim: Claim, seat: Seat) -> Outcome:
@@ -45,65 +49,183 @@ def run(claim: Claim, seat: Seat) -> Outcome:
         args, kwargs, options = _decoded(claim)
         request = _request(claim, args, kwargs, options, seat)
         if (reason := _void(request, started)) is not None:
-            return _revoked(claim, request, reason)
+            return _voided(claim, revoked(_sender(claim), request, reason))
         definition = registry.get(claim.name)
-        _drop_dead_connections()
+        drop_dead_connections()
         attempt = Attempt(definition, request, args, kwargs, partial(_encode_value, claim.name))
-        ended = _run(attempt, definition, request)
-        ignored = options.get("ignore_result", definition.ignore_result)
-        return _outcome(claim, ended, started, ignored=ignored)
+        with running(definition, request):
+            if definition.at_most_once:
+                start_once(claim, seat.worker_id)
+            return _outcome(claim, _run(attempt, claim, options, seat), started, definition, options)
     except Interrupted:
         raise
+    except GivenBack:
+        return Outcome.released(claim.id, claim.attempt)
     except BaseException as error:
-        # What is stored makes no sense, or no definition has that name.
-        return Outcome.failed(claim.id, claim.attempt, encode_error(error), started, monotonic())
+        return _unfit(claim, error, started)
     finally:
-        _clean_connections()
+        clean_connections()
+
+
+async def arun(claim: Claim, seat: Seat) -> Outcome:
+    """The same for a coroutine function, on a running event loop.
+
+    The caller cares for the connections of the thread in which the ORM works.
+    """
+    started = monotonic()
+    try:
+        args, kwargs, options = _decoded(claim)
+        request = _request(claim, args, kwargs, options, seat)
+        if (reason := _void(request, started)) is not None:
+            return _voided(claim, await _in_thread(revoked, _sender(claim), request, reason))
+        definition = registry.get(claim.name)
+        attempt = Attempt(definition, request, args, kwargs, partial(_encode_value, claim.name))
+        with running(definition, request):
+            if definition.at_most_once:
+                await _in_thread(start_once, claim, seat.worker_id)
+            return _outcome(claim, await _arun(attempt, options, seat), started, definition, options)
+    except Interrupted:
+        raise
+    except GivenBack:
+        return Outcome.released(claim.id, claim.attempt)
+    except BaseException as error:
+        return await _in_thread(_unfit, claim, error, started)
 
 
 def _void(request: Request, now: float) -> str | None:
     """Return why a task is not to start, or None."""
-    if request.cancelled:
+    if request.cancelled or request.is_aborted():
         return "revoked"
     return "expired" if request.expires_at is not None and request.expires_at <= now else None
 
 
-def _revoked(claim: Claim, request: Request, reason: str, *, started: float | None = None) -> Outcome:
-    signals.task_revoked.send(claim.name, request=request, terminated=False, signum=None, expired=reason == "expired")
-    error = encode_error(TaskRevokedError(reason), with_traceback=False)
-    return Outcome.cancelled(claim.id, claim.attempt, error, started, monotonic())
+def _voided(claim: Claim, ended: Ended) -> Outcome:
+    assert ended.error is not None
+    error = encode_error(ended.error, with_traceback=False)
+    return Outcome.cancelled(claim.id, claim.attempt, error, None, monotonic())
 
 
-def _run(attempt: Attempt, definition: TaskDefinition, request: Request) -> Ended:
-    with running(definition, request):
+def _sender(claim: Claim) -> TaskDefinition | str:
+    try:
+        return registry.get(claim.name)
+    except NotRegistered:
+        return claim.name
+
+
+def _unfit(claim: Claim, error: BaseException, started: float) -> Outcome:
+    """Return the failure of a task of which no definition has the name, or whose row makes no sense."""
+    if isinstance(error, NotRegistered):
+        signals.task_unknown.send(None, name=claim.name, id=claim.id, message=claim, exc=error)
+    else:
+        signals.task_internal_error.send(
+            claim.name,
+            task_id=claim.id,
+            args=claim.args,
+            kwargs=claim.kwargs,
+            request=None,
+            exception=error,
+            einfo=ExceptionInfo(error),
+        )
+    return Outcome.failed(claim.id, claim.attempt, encode_error(error), started, monotonic())
+
+
+def _run(attempt: Attempt, claim: Claim, options: dict[str, Any], seat: Seat) -> Ended:
+    try:
+        if attempt.definition.transactional:
+            return run_exactly_once(
+                claim,
+                attempt,
+                partial(_call, attempt, options, seat),
+                seat,
+                ignored=_ignored(attempt.definition, options),
+            )
+        value = _call(attempt, options, seat)
+    except (Interrupted, GivenBack):
+        raise
+    except BaseException as error:
+        seat.end()  # the first call may itself have been interrupted by the last moment's soft limit
+        # SystemExit and KeyboardInterrupt too: a task cannot end the process that runs it by raising.
+        return attempt.raised(error)
+    return attempt.returned(value)
+
+
+def _call(attempt: Attempt, options: dict[str, Any], seat: Seat) -> Any:
+    try:
+        _begin(attempt, options, seat)
+        attempt.begin()
+        value = attempt.call()
+        return seat.drive(value) if inspect.iscoroutine(value) else value
+    finally:
+        seat.end()
+
+
+async def _arun(attempt: Attempt, options: dict[str, Any], seat: Seat) -> Ended:
+    call = _in_thread if _is_heard(attempt.definition) else _here
+    try:
         try:
-            attempt.begin()
+            _begin(attempt, options, seat)
+            await call(attempt.begin)
             value = attempt.call()
-            if inspect.iscoroutine(value):
-                value = asyncio.run(_awaited(value))
-        except Interrupted:
-            raise
-        except BaseException as error:
-            # SystemExit and KeyboardInterrupt too: a task cannot end the process that runs it by raising.
-            return attempt.raised(error)
-        return attempt.returned(value)
+            if inspect.isawaitable(value):
+                value = await value
+        finally:
+            seat.end()
+    except Interrupted:
+        raise
+    except BaseException as error:
+        return await call(attempt.raised, error)
+    return await call(attempt.returned, value)
 
 
-def _outcome(claim: Claim, ended: Ended, started: float, *, ignored: bool) -> Outcome:
+def _begin(attempt: Attempt, options: dict[str, Any], seat: Seat) -> None:
+    definition = attempt.definition
+    soft = options.get("soft_time_limit", definition.soft_time_limit)
+    hard = options.get("time_limit", definition.time_limit)
+    if soft is not None or hard is not None:
+        attempt.request.update(time_limit=hard, soft_time_limit=soft)
+    seat.begin(soft, hard)
+
+
+async def _here(function: Callable[..., Value], *args: Any) -> Value:
+    return function(*args)
+
+
+async def _in_thread(function: Callable[..., Value], *args: Any) -> Value:
+    # Hooks and receivers are plain functions, which may use the ORM.
+    return await sync_to_async(function)(*args)
+
+
+def _is_heard(definition: TaskDefinition) -> bool:
+    """Whether somebody else's code runs before or after the function."""
+    return bool(definition.overridden) or any(signal.receivers for signal in HEARD)
+
+
+def _outcome(
+    claim: Claim, ended: Ended, started: float, definition: TaskDefinition, options: dict[str, Any]
+) -> Outcome:
     id, attempt, finished = claim.id, claim.attempt, monotonic()
     if ended.state == states.SUCCESS:
-        if ignored:
+        if definition.transactional:
+            return Outcome.settled(id, attempt, started, finished)
+        if _ignored(definition, options):
             return Outcome.forgotten(id, attempt, started, finished)
         return Outcome.succeeded(id, attempt, ended.text, started, finished)
     if ended.state == IGNORED:
         return Outcome.forgotten(id, attempt, started, finished)
-    if ended.state == REQUEUED:
+    if ended.state == REQUEUED and not definition.at_most_once:
         return Outcome.released(id, attempt)
-    assert ended.error is not None
-    error = encode_error(ended.error, with_traceback=not ended.expected)
+    error = encode_error(ended.error or Reject(requeue=True), with_traceback=not ended.expected)
+    if ended.state == REQUEUED:  # what was marked to run once only runs again as a retry
+        return Outcome.retried(id, attempt, error, started, finished, encode({"countdown": 0.0}))
+    if ended.state == states.REVOKED:
+        return Outcome.cancelled(id, attempt, error, started, finished)
     if ended.retry is not None:
         return Outcome.retried(id, attempt, error, started, finished, _stored_plan(ended.retry))
     return Outcome.failed(id, attempt, error, started, finished)
+
+
+def _ignored(definition: TaskDefinition, options: dict[str, Any]) -> bool:
+    return bool(options.get("ignore_result", definition.ignore_result))
 
 
 def _stored_plan(plan: RetryPlan) -> str:
@@ -129,15 +251,6 @@ def _decoded(claim: Claim) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     return args, kwargs, options
 
 
-async def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
-    # The ORM of coroutines works in a thread of asgiref's, whose connections want the same care.
-    await sync_to_async(_drop_dead_connections)()
-    try:
-        return await value
-    finally:
-        await sync_to_async(_clean_connections)()
-
-
 def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any], seat: Seat) -> Request:
     context = decode(claim.context) if claim.context else {}
     request = request_of(claim.name, claim.id, args, kwargs, options, context)
@@ -152,6 +265,7 @@ def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dic
             "redelivered": claim.attempt > 1 + request.retries,
         },
         report=partial(seat.report, claim.id, claim.attempt),
+        is_aborted=partial(seat.is_aborted, claim.id),
     )
     return request
 
@@ -170,48 +284,3 @@ def _encode_value(name: str, value: Any) -> str:
             f"(DJQUEUE['RESULT_MAX_BYTES']), got: {size:,}"
         )
     return text
-
-
-def _drop_dead_connections() -> None:
-    """Close connections that the server ended while they were idle: the next task is not to find out."""
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is None or connection.vendor != "postgresql":
-            continue
-        poll = select.poll()
-        poll.register(connection.connection.fileno(), select.POLLIN)
-        # Nothing is said on an idle connection, unless its end.
-        if poll.poll(0) and not connection.is_usable():
-            connection.close()
-
-
-def _clean_connections() -> None:
-    """Leave no transaction, no broken connection and no query log to the next task.
-
-    Unlike between requests of a site, ``CONN_MAX_AGE = 0`` does not close a connection that works: the executor does
-    when it has been idle for a while. Connecting anew for each task would cost more than most tasks.
-    """
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is None:
-            continue
-        if _in_transaction(connection):
-            # The task left it open; closing rolls it back.
-            connection.in_atomic_block = False
-            connection.savepoint_ids = []
-            connection.needs_rollback = False
-            connection.close()
-        elif connection.errors_occurred or _expired(connection):
-            connection.close_if_unusable_or_obsolete()
-        connection.health_check_done = False  # type: ignore[attr-defined]
-        connection.queries_log.clear()
-
-
-def _in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    if connection.in_atomic_block or not connection.autocommit:
-        return True
-    # A BEGIN of the task's own, which Django does not know of.
-    return connection.vendor == "postgresql" and connection.connection.pgconn.transaction_status != IDLE
-
-
-def _expired(connection: BaseDatabaseWrapper) -> bool:
-    max_age = connection.settings_dict["CONN_MAX_AGE"]
-    return bool(max_age) and connection.close_at is not None and monotonic() >= connection.close_at

@@ -11,14 +11,13 @@ from time import monotonic
 from typing import Protocol
 
 from . import forkserver
-from .executor import INTERRUPT
 from .forkserver import MESSAGE, Message
 
 
 class Spawner(Protocol):
     """Starts and kills executor processes."""
 
-    def spawn(self, slot: int, connection: socket.socket) -> None: ...
+    def spawn(self, position: int, connection: socket.socket) -> None: ...
 
     def kill(self, pid: int, number: int) -> None: ...
 
@@ -40,9 +39,9 @@ class ForkSpawner:
     def unwatch(self) -> None:
         asyncio.get_running_loop().remove_reader(self._connection.fileno())
 
-    def spawn(self, slot: int, connection: socket.socket) -> None:
+    def spawn(self, position: int, connection: socket.socket) -> None:
         with connection:
-            message = MESSAGE.pack(*Message(forkserver.SPAWN, slot))
+            message = MESSAGE.pack(*Message(forkserver.SPAWN, position))
             socket.send_fds(self._connection, [message], [connection.fileno()])
 
     def kill(self, pid: int, number: int) -> None:
@@ -89,6 +88,8 @@ class SoloSpawner:
         self.on_exited: Callable[[int, int], None]
         self.on_expired: Callable[[], None]
         self.on_gone: Callable[[], None]
+        self.interrupt: Callable[[], None] = lambda: None
+        """Interrupts the task that runs."""
         self._watchdog: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
@@ -97,19 +98,19 @@ class SoloSpawner:
     def unwatch(self) -> None:
         """Nothing was watched."""
 
-    def spawn(self, slot: int, connection: socket.socket) -> None:
+    def spawn(self, position: int, connection: socket.socket) -> None:
         self.sockets.put(connection)
-        asyncio.get_running_loop().call_soon(self.on_spawned, slot, os.getpid())
+        asyncio.get_running_loop().call_soon(self.on_spawned, position, os.getpid())
 
     def kill(self, pid: int, number: int) -> None:
-        os.kill(pid, INTERRUPT)
+        self.interrupt()
 
     def lease(self, until: float) -> None:
         """Interrupt what runs at the monotonic time ``until`` unless a later time is set before."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         pause = max(0.0, until - monotonic())
-        self._watchdog = asyncio.get_running_loop().call_later(pause, self.kill, os.getpid(), INTERRUPT)
+        self._watchdog = asyncio.get_running_loop().call_later(pause, lambda: self.interrupt())
 
     def close(self) -> None:
         self.sockets.put(None)

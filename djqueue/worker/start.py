@@ -14,6 +14,8 @@ from django.db import connections
 from djqueue import registry
 
 from . import forkserver
+from .crew import page_for
+from .engines import serve
 from .executor import Executor, exit_now
 from .options import WorkerOptions
 from .progress import ProgressPage
@@ -26,10 +28,10 @@ def run_worker(options: WorkerOptions) -> ExitCode:
 
     Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded.
     """
-    page = ProgressPage(options.concurrency)
+    page = page_for(options)
     if options.pool == "solo":
         return _run_solo(options, page)
-    pid, connection, tasks = forkserver.start(page, options.name)
+    pid, connection, tasks = forkserver.start(page, options.executor)
     spawner = ForkSpawner(connection)
     try:
         return asyncio.run(_run(Worker(options, spawner, page, len(tasks))))
@@ -69,7 +71,9 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     began.wait()
     _install_signals(worker)
     while (connection := spawner.sockets.get()) is not None:
-        Executor(connection, page, 0, options.name, alone=False).serve()
+        executor = Executor(connection, page, 0, options.executor, alone=False)
+        spawner.interrupt = executor.interrupt
+        serve(executor)
     served.set()
     loop.join()
     return ended[0]

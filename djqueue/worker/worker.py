@@ -69,7 +69,7 @@ class Worker:
         )
         self._lookout = Lookout(options.queues, settings.POLL_MAX)
         self._loop = ClaimLoop(options, self._work_link, self._clock, self._lookout)
-        self._pool = Pool(spawner, page, options.concurrency, self._outcomes)
+        self._pool = Pool(spawner, page, options, self._outcomes)
         self._loop.pool = self._pool
         self._pool.on_progress = self._loop.progressed
         self._upkeep = Upkeep(
@@ -83,8 +83,8 @@ class Worker:
             on_cancelled=self._cancelled,
         )
         self._listener = Listener(self._listen_link, self._upkeep.heard) if self._listen_link else None
-        spawner.on_spawned = self._pool.spawned
-        spawner.on_exited = self._pool.exited
+        spawner.on_spawned = self._pool.crew.spawned
+        spawner.on_exited = self._pool.crew.exited
         spawner.on_expired = self._pool.expired
         spawner.on_gone = self._fork_server_gone
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
@@ -135,7 +135,8 @@ class Worker:
             settings.LEASE,
         )
         asked = monotonic()
-        self._loop.worker_id = self._upkeep.worker_id = await register(connection, row)
+        worker_id = await register(connection, row)
+        self._loop.worker_id = self._upkeep.worker_id = self._pool.worker_id = worker_id
         self._renewed(asked + settings.LEASE)
 
     def _announce(self) -> None:
@@ -175,8 +176,8 @@ class Worker:
         """Somebody wants these tasks, which run here, to end."""
         if ids := [one.task_id for one in asked if not one.terminate]:
             self._pool.cancel(ids)
-        if signals := {one.task_id: one.signum for one in asked if one.terminate}:
-            self._pool.terminate(signals)
+        if terminated := {one.task_id: one.signum or signal.SIGKILL for one in asked if one.terminate}:
+            self._pool.terminate(terminated)
 
     def _fork_server_gone(self) -> None:
         if self._exit_code is ExitCode.DRAINED and not self._pool.stopping:

@@ -12,7 +12,7 @@ from djqueue import conf
 from djqueue.observability import logs
 from djqueue.store.claim import CLAIM
 from djqueue.worker.forkserver import ForkServerFailed
-from djqueue.worker.options import POOLS, WorkerOptions, concurrency, drain_timeout, worker_name
+from djqueue.worker.options import POOLS, WorkerOptions, concurrency, drain_timeout, processes, worker_name
 from djqueue.worker.queues import QueueSelection
 from djqueue.worker.start import run_worker
 
@@ -49,11 +49,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         logs.configure(options["loglevel"])
         try:
+            pool = options["pool"]
+            slots = concurrency(options["concurrency"] or conf.settings.CONCURRENCY or None, pool)
             asked = WorkerOptions(
                 queues=QueueSelection(options["queues"].split(","), options["exclude_queues"].split(",")),
                 name=worker_name(options["name"]),
-                pool=options["pool"],
-                concurrency=concurrency(options["concurrency"], options["pool"]),
+                pool=pool,
+                concurrency=slots,
+                processes=processes(options["processes"], pool, slots),
                 burst=options["burst"],
                 drain_timeout=drain_timeout(options["drain_timeout"]),
             )
@@ -111,6 +114,7 @@ def _add_how_to_run(group: Any) -> None:
         type=int,
         help="executors, so tasks at once (default: DJQUEUE['CONCURRENCY'], or one per core)",
     )
+    group.add_argument("--processes", type=int, help="executors (default: 1)")
     group.add_argument(
         "-P",
         "--pool",
