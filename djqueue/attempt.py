@@ -73,7 +73,10 @@ class ExceptionInfo:
 
 
 class Attempt:
-    """One run of a definition. ``encode`` turns what it returns into text, or raises."""
+    """One run of a definition. ``encode`` turns what it returns into text, or raises.
+
+    Hooks, signals and the request see arguments and results as they are stored; only the function sees typed ones.
+    """
 
     def __init__(
         self,
@@ -100,7 +103,22 @@ class Attempt:
 
     def call(self) -> Any:
         """Call the function; for a coroutine function that is only its beginning."""
-        return self.definition(*self.args, **self.kwargs)
+        args, kwargs = self.definition.typed_arguments.decode(self.args, self.kwargs)
+        try:
+            return self.definition(*args, **kwargs)
+        except TypeError as error:
+            if _never_began(error):
+                self._explain(args, kwargs)
+            raise
+
+    def _explain(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        try:
+            self.definition.check_call(args, kwargs)
+        except TypeError as error:
+            raise TypeError(
+                f"the arguments of task {self.definition.name} do not fit its function: {error}. "
+                "Was it changed since the task was enqueued?"
+            ) from None
 
     def returned(self, value: Any) -> Ended:
         """End an attempt whose function returned."""
@@ -108,6 +126,7 @@ class Attempt:
         if plan is not None:  # it asked for a retry without throwing
             return self._retried(Retry(when=plan.countdown), plan)
         try:
+            value = self.definition.typed_arguments.encode_return(value)
             text = self._encode(value)
         except Exception as error:
             return self.raised(error)
@@ -198,4 +217,10 @@ class Attempt:
 def _plan_of(retry: Retry) -> RetryPlan:
     """Return the plan of a ``Retry`` that was raised by hand."""
     when = retry.when
-    return RetryPlan(float(when) if isinstance(when, int | float) else 0.0, None, None, {})
+    return RetryPlan(float(when) if isinstance(when, int | float) else 0.0, None, {})
+
+
+def _never_began(error: BaseException) -> bool:
+    """Whether the definition's function refused its arguments: below its caller's frame there is none."""
+    here = error.__traceback__
+    return here is not None and here.tb_next is not None and here.tb_next.tb_next is None

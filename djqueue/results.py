@@ -13,7 +13,7 @@ from .conf import settings
 from .context import inside_task
 from .exceptions import TaskRevokedError, TimeoutError
 from .records import StoredResult
-from .serializers import decode, decode_error, encode_error
+from .serializers import decode_error, decode_result, encode_error, stored_traceback
 from .states import State
 from .store import results as stored
 from .store.cancel import cancel
@@ -102,7 +102,7 @@ class AsyncResult:
     @staticmethod
     def _outcome(result: StoredResult, *, propagate: bool) -> Any:
         if result.state == State.SUCCEEDED:
-            return None if result.value is None else decode(result.value)
+            return None if result.value is None else decode_result(result.value)
         error = decode_error(result.error) if result.error else TaskRevokedError("the task was cancelled")
         if propagate:
             raise error
@@ -148,7 +148,7 @@ class AsyncResult:
             meta, error = stored.read_meta(cursor, self.id), stored.read_retry_error(cursor, self.id)
         if error:
             return decode_error(error)
-        return None if meta is None else decode(meta)
+        return None if meta is None else decode_result(meta)
 
     info = result
 
@@ -156,10 +156,7 @@ class AsyncResult:
     def traceback(self) -> str | None:
         """The traceback of a failed task as text."""
         result = self._stored()
-        if result is None or not result.error:
-            return None
-        text: str | None = decode(result.error).get("traceback")
-        return text
+        return None if result is None or not result.error else stored_traceback(result.error)
 
     @property
     def date_done(self) -> Any:

@@ -83,6 +83,8 @@ def error_details(error: dict[str, Any]) -> SafeString:
 def error_line(error: dict[str, Any]) -> str:
     message = error.get("exc_message")
     arguments = message if isinstance(message, list) else [message]
+    # An exception without arguments may still have something to say.
+    arguments = arguments or [error.get("exc_text", "")]
     return f"{error.get('exc_type', _('unknown error'))}: {', '.join(str(a) for a in arguments)}".rstrip(": ")
 
 

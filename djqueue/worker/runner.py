@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import select
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -18,13 +19,11 @@ from psycopg.pq import TransactionStatus
 from djqueue import registry, states
 from djqueue.attempt import IGNORED, REQUEUED, Attempt, Ended
 from djqueue.calls import stored_options
-from djqueue.conf import settings
 from djqueue.context import Request, request_of, running
 from djqueue.definition import TaskDefinition
-from djqueue.exceptions import EncodeError
 from djqueue.records import Claim, Outcome
 from djqueue.retrying import RetryPlan
-from djqueue.serializers import decode, encode, encode_error
+from djqueue.serializers import decode, decode_arguments, encode, encode_error, encode_result
 
 from .seat import Seat
 
@@ -46,7 +45,7 @@ def run(claim: Claim, seat: Seat) -> Outcome:
         args, kwargs, options = _decoded(claim)
         request = _request(claim, args, kwargs, options, seat)
         _drop_dead_connections()
-        attempt = Attempt(definition, request, args, kwargs, partial(_encode_value, claim.name))
+        attempt = Attempt(definition, request, args, kwargs, partial(encode_result, claim.name))
         ended = _run(attempt, definition, request)
         ignored = options.get("ignore_result", definition.ignore_result)
         return _outcome(claim, ended, started, ignored=ignored)
@@ -93,10 +92,8 @@ def _outcome(claim: Claim, ended: Ended, started: float, *, ignored: bool) -> Ou
 
 def _stored_plan(plan: RetryPlan) -> str:
     change: dict[str, Any] = {}
-    if plan.args is not None:
-        change["args"] = list(plan.args)
-    if plan.kwargs is not None:
-        change["kwargs"] = dict(plan.kwargs)
+    if plan.arguments is not None:
+        change["args"], change["kwargs"] = map(json.loads, plan.arguments)
     for placing in ("queue", "priority"):
         if plan.options.get(placing) is not None:
             change[placing] = plan.options[placing]
@@ -105,12 +102,11 @@ def _stored_plan(plan: RetryPlan) -> str:
     return encode({"countdown": plan.countdown, **({"change": change} if change else {})})
 
 
-def _decoded(claim: Claim) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    args, kwargs = decode(claim.args), decode(claim.kwargs)
+def _decoded(claim: Claim) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
+    args, kwargs = decode_arguments(claim.args, claim.kwargs, claim.name)
     options = decode(claim.options) if claim.options else {}
-    for what, value, kind in (("args", args, list), ("kwargs", kwargs, dict), ("options", options, dict)):
-        if type(value) is not kind:
-            raise TypeError(f"expected the stored {what} of task {claim.name} to be a {kind.__name__}, got: {value!r}")
+    if type(options) is not dict:
+        raise TypeError(f"expected the stored options of task {claim.name} to be a dict, got: {options!r}")
     return args, kwargs, options
 
 
@@ -123,7 +119,7 @@ async def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
         await sync_to_async(_clean_connections)()
 
 
-def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any], seat: Seat) -> Request:
+def _request(claim: Claim, args: Any, kwargs: dict[str, Any], options: dict[str, Any], seat: Seat) -> Request:
     context = decode(claim.context) if claim.context else {}
     request = request_of(claim.name, claim.id, args, kwargs, options, context)
     request.update(
@@ -137,22 +133,6 @@ def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dic
         report=partial(seat.report, claim.id, claim.attempt),
     )
     return request
-
-
-def _encode_value(name: str, value: Any) -> str:
-    if value is None:
-        return "null"
-    try:
-        text = encode(value)
-    except EncodeError as error:
-        raise EncodeError(f"the result of task {name} cannot be stored: {error}") from error
-    size = len(text) if text.isascii() else len(text.encode())
-    if size > settings.RESULT_MAX_BYTES:
-        raise EncodeError(
-            f"expected the result of task {name} to take at most {settings.RESULT_MAX_BYTES:,} bytes as JSON "
-            f"(DJQUEUE['RESULT_MAX_BYTES']), got: {size:,}"
-        )
-    return text
 
 
 def _drop_dead_connections() -> None:
