@@ -107,18 +107,12 @@ class Attempt:
         try:
             return self.definition(*args, **kwargs)
         except TypeError as error:
-            if _never_began(error):
-                self._explain(args, kwargs)
+            if _never_began(error) and not self.definition.check_call.accepts(args, kwargs):
+                raise TypeError(
+                    f"the arguments of task {self.definition.name} do not fit its function, which may have changed "
+                    f"since they were stored: {error}; its signature is {self.definition.check_call.signature}"
+                ) from None
             raise
-
-    def _explain(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        try:
-            self.definition.check_call(args, kwargs)
-        except TypeError as error:
-            raise TypeError(
-                f"the arguments of task {self.definition.name} do not fit its function: {error}. "
-                "Was it changed since the task was enqueued?"
-            ) from None
 
     def returned(self, value: Any) -> Ended:
         """End an attempt whose function returned."""

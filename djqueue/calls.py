@@ -12,7 +12,20 @@ from django.utils import timezone
 from .routing import check_priority, check_queue
 
 LONGEST_COUNTDOWN = 100 * 365.25 * 86400
-PLACING = frozenset(["countdown", "eta", "expires", "queue", "priority", "task_id", "add_to_parent", "root_id", "parent_id", "serializer"])
+PLACING = frozenset(
+    [
+        "countdown",
+        "eta",
+        "expires",
+        "queue",
+        "priority",
+        "task_id",
+        "add_to_parent",
+        "root_id",
+        "parent_id",
+        "serializer",
+    ]
+)
 """Options that have columns of their own, or decide where the task goes and how it is stored."""
 KEPT = frozenset(["ignore_result", "headers", "shadow", "argsrepr", "kwargsrepr"])
 """Options that are stored as they are."""

@@ -44,7 +44,19 @@ FLAGS = (
 ERRORS = ("autoretry_for", "dont_autoretry_for", "throws")
 # Names that the machinery calls; a value in their place would break it far from here.
 RESERVED = frozenset(
-    ["delay", "apply_async", "apply", "retry", "run", "request", "update_state", "AsyncResult", "delay_many", "prepare", "typed_arguments"]
+    [
+        "delay",
+        "apply_async",
+        "apply",
+        "retry",
+        "run",
+        "request",
+        "update_state",
+        "AsyncResult",
+        "delay_many",
+        "prepare",
+        "typed_arguments",
+    ]
 )
 
 

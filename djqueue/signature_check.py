@@ -49,3 +49,10 @@ class ArgumentCheck:
             self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self._name}() {error}; its signature is {self._name}{self.signature}") from None
+
+    def accepts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        try:
+            self(args, kwargs)
+        except TypeError:
+            return False
+        return True

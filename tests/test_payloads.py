@@ -23,16 +23,23 @@ from django.test import Client, override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from djqueue import AsyncResult
+from djqueue import AsyncResult, registry, send_task, shared_task
 from djqueue.checks import check_payloads
 from djqueue.conf import settings as djqueue_settings
+from djqueue.decorator import define
 from djqueue.encryption import ENVIRONMENT_VARIABLE, FernetCodec
-from djqueue.enqueue import enqueue
-from djqueue.exceptions import DecodeError, EncodeError, ImproperlyConfigured, SecurityError
+from djqueue.exceptions import (
+    DecodeError,
+    EncodeError,
+    ImproperlyConfigured,
+    MaxRetriesExceededError,
+    SecurityError,
+)
 from djqueue.models import Task, TaskResult
 from djqueue.observability import logs
 from djqueue.records import Claim, Outcome
 from djqueue.redaction import REDACTED, arguments_repr, redact, redact_arguments
+from djqueue.registry import DuplicateTaskNameWarning
 from djqueue.serializers import (
     decode_arguments,
     decode_error,
@@ -69,6 +76,15 @@ def through(serializer: str, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, 
     """Return arguments as they come back from the database."""
     args_text, kwargs_text = encode_arguments("t", args, kwargs, serializer)
     return decode_arguments(through_jsonb(args_text), through_jsonb(kwargs_text))
+
+
+class Place:
+    """Where an attempt runs that is not to report anything."""
+
+    hostname = "host"
+
+    def report(self, task_id: str, attempt: int, state: str, meta: str | None) -> None:
+        raise AssertionError(f"expected no report, got: {state} {meta}")
 
 
 def error_of(outcome: Outcome) -> dict[str, Any]:
@@ -200,7 +216,7 @@ class TestSerializers:
     def test_a_result_of_100_mb_is_a_failure_that_says_so(self, serializer):
         claim = Claim("id", 1, payload_tasks.returns_bytes.name, "[100000000]", "{}", None, "default", 0, 0.0, 0.0)
         with override_settings(DJQUEUE={"RESULT_SERIALIZER": serializer, "ACCEPT_CONTENT": ALL}):
-            error = error_of(run(claim, "host"))
+            error = error_of(run(claim, Place()))
         assert error["exc_type"] == "EncodeError"
         assert "to take at most 16,777,216 bytes as JSON (DJQUEUE['RESULT_MAX_BYTES']), got: 133,3" in str(error)
 
@@ -528,9 +544,16 @@ class TestAdmin:
 
     def test_another_serializer_is_named_and_not_read(self, page, tmp_path):
         with accepting_all:
-            enqueue("t", [Touch(str(tmp_path / "touched"))], {}, serializer="pickle")
+            send_task("t", [Touch(str(tmp_path / "touched"))], {}, serializer="pickle")
             assert "bytes of pickle]" in page(Task.objects.get())
         assert not (tmp_path / "touched").exists()
+
+    def test_argsrepr_stands_for_the_arguments(self, page):
+        payload_tasks.returns.apply_async(("hush",), argsrepr="(<b>one</b>,)", kwargsrepr="{nothing}")
+        shown = page(Task.objects.get())
+        assert "hush" not in shown
+        assert "(&lt;b&gt;one&lt;/b&gt;,)" in shown
+        assert "{nothing}" in shown
 
     def test_arguments_that_are_none_are_shown_all_the_same(self, page):
         task = Task.objects.create(name="t", queue="default", args={"a": 1, "password": "hush"}, kwargs=[5])
@@ -549,6 +572,27 @@ class TestAdmin:
             error={**json.loads(encode_error(Quiet())), "traceback": None},
         )  # fmt: skip
         assert "Quiet: quiet words" in page(task)
+
+
+class TestEagerMode:
+    @pytest.mark.parametrize("serializer", ["json", "msgpack", "yaml", "pickle", "reversed"])
+    @pytest.mark.parametrize("codec", [{}, FERNET], ids=["open", "encrypted"])
+    def test_payloads_go_the_same_way(self, serializer, codec):
+        settings = {"SERIALIZER": serializer, "RESULT_SERIALIZER": serializer, "ACCEPT_CONTENT": ALL, **codec}
+        with override_settings(DJQUEUE={**settings, "ALWAYS_EAGER": True}):
+            kind = "tuple" if serializer == "pickle" else "list"
+            assert payload_tasks.types_of.delay((1,), b=1).get() == [kind, "int"]
+            assert payload_tasks.gathers.delay(["a"], times=3).get() == ["a", "a", "a", "a", 12]
+            if serializer == "pickle":
+                assert payload_tasks.returns_mine.delay().get().number == 5
+
+    def test_a_result_that_cannot_be_stored_fails(self):
+        with pytest.raises(
+            EncodeError, match=r"the result of task .*returns_mine cannot be stored: .*Mine is not JSON"
+        ):
+            payload_tasks.returns_mine.apply().get()
+        with override_settings(DJQUEUE={"RESULT_MAX_BYTES": 10}), pytest.raises(EncodeError, match="at most 10 bytes"):
+            payload_tasks.returns_bytes.apply((100,)).get()
 
 
 class TestErrors:
@@ -592,6 +636,63 @@ class TestErrors:
             assert len(text) < 400_000
             assert "characters left out" in decode_error(text).args[0]
 
+    def test_whatever_is_raised_is_a_failure_and_the_worker_goes_on(self, workers: Workers):
+        workers.run("--concurrency", "1", IMPORTS=IMPORTS)
+        odd = {how: payload_tasks.fails_oddly.delay(how) for how in
+               ("constructor", "repr", "pickle", "length", "arguments", "text")}  # fmt: skip
+        errors: dict[str, BaseException] = {}
+        for how, result in odd.items():
+            with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is looked at below
+                result.get(timeout=60)
+            errors[how] = caught.value
+            assert len(json.dumps(stored(result).error)) < 500_000
+        assert "NeedsTwo" in str(errors["constructor"])
+        assert "first" in str(errors["constructor"])
+        assert errors["repr"].args == ("<Rude, whose repr raises RuntimeError>", "kept")
+        assert (type(errors["pickle"]), errors["pickle"].args) == (payload_tasks.Unpicklable, ("never", "pickled"))
+        assert "49,983,616 characters left out" in errors["length"].args[0]
+        assert "arguments left out" in errors["arguments"].args[-1]
+        assert errors["text"].args == (repr("\x00 \ud83d"),)
+        assert payload_tasks.returns.delay(1).get(timeout=30) == 1
+        assert "lost" not in workers.logs(), "no executor has died of it"
+
+    def test_a_result_of_100_mb_costs_neither_the_worker_nor_its_executor(self, workers: Workers):
+        workers.run("--concurrency", "1", IMPORTS=IMPORTS)
+        with pytest.raises(EncodeError, match=r"at most 16,777,216 bytes as JSON .*, got: 133,333,"):
+            payload_tasks.returns_bytes.delay(100_000_000).get(timeout=60)
+        assert payload_tasks.returns.delay(1).get(timeout=30) == 1
+
+    def test_a_definition_that_changed_since_the_call_is_a_failure_that_says_so(self, workers: Workers):
+        older = define(lambda value, unit: None, name=payload_tasks.returns.name)
+        renamed = define(lambda number: None, name=payload_tasks.returns.name)
+        workers.run("--concurrency", "1", IMPORTS=IMPORTS)
+        for result, said in (
+            (older.delay(1, "kg"), "takes 1 positional argument but 2 were given"),
+            (renamed.delay(number=1), "got an unexpected keyword argument 'number'"),
+        ):
+            with pytest.raises(TypeError, match="do not fit its function, which may have changed") as caught:
+                result.get(timeout=30)
+            assert said in str(caught.value)
+            assert "its signature is (value: 'Any')" in str(caught.value)
+
+    def test_a_type_error_of_the_function_itself_stays_as_it_is(self):
+        def adds(a: Any, b: Any) -> Any:
+            return a + b
+
+        result = define(adds, name="adds").apply((1, "2"))
+        assert str(result.result) == "unsupported operand type(s) for +: 'int' and 'str'"
+
+    def test_of_two_tasks_with_one_name_the_first_stays(self):
+        with pytest.warns(DuplicateTaskNameWarning, match=r"two callables are named .*: .*\.returns stays, .*<lambda>"):
+            shared_task(name=payload_tasks.returns.name)(lambda: None)
+        assert registry.get(payload_tasks.returns.name) is payload_tasks.returns
+
+    def test_giving_up_does_not_tell_secrets(self):
+        error = payload_tasks.gives_up.apply(("ann", "hush")).result
+        assert type(error) is MaxRetriesExceededError
+        assert "hush" not in str(error)
+        assert "args:['ann', '[redacted]']" in str(error)
+
     def test_a_module_that_is_no_text_is_stored(self):
         kind = type("Strange", (Exception,), {"__module__": "a\0b"})
         assert json.loads(encode_error(kind()))["exc_module"] == "a\\x00b"
@@ -624,8 +725,8 @@ class TestWorkers:
         file = tmp_path / "touched"
         with accepting_all:
             refused = [
-                enqueue(payload_tasks.returns.name, [Touch(str(file))], {}, serializer="pickle"),
-                enqueue(payload_tasks.returns.name, [1], {}, serializer="yaml"),
+                send_task(payload_tasks.returns.name, [Touch(str(file))], {}, serializer="pickle"),
+                send_task(payload_tasks.returns.name, [1], {}, serializer="yaml"),
             ]
         workers.run("--concurrency", "1", IMPORTS=IMPORTS)
         for result in refused:
@@ -645,6 +746,62 @@ class TestWorkers:
             result.get(timeout=30)
         with override_settings(DJQUEUE={**djqueue_settings_given(), **settings}):
             assert result.get(timeout=30).number == 5
+
+    @pytest.mark.parametrize("codec", [{}, FERNET], ids=["open", "encrypted"])
+    @pytest.mark.parametrize("serializer", ["json", "msgpack"])
+    def test_a_retry_may_change_some_arguments_and_keeps_the_others(self, workers: Workers, serializer, codec):
+        settings = {"SERIALIZER": serializer, "ACCEPT_CONTENT": ALL, **codec}
+        workers.run("--concurrency", "1", IMPORTS=IMPORTS, **settings)
+        with override_settings(DJQUEUE={**djqueue_settings_given(), **settings}):
+            # A large float is what jsonb would give back as an integer.
+            result = payload_tasks.gathers.delay([1e22], times=3)
+            gathered = result.get(timeout=30)
+            task = Task.objects.get()
+        assert [(value, type(value)) for value in gathered] == [(1e22, float)] * 4 + [(12, int)]
+        assert isinstance(task.args, list) == (serializer == "json" and not codec)
+        assert (str(task.args).count("1e+22") == 4) == isinstance(task.args, list)
+
+    def test_a_retry_may_choose_another_serializer(self, workers: Workers):
+        workers.run("--concurrency", "1", IMPORTS=IMPORTS, ACCEPT_CONTENT=ALL)
+        with override_settings(DJQUEUE={**djqueue_settings_given(), "ACCEPT_CONTENT": ALL}):
+            assert payload_tasks.gathers.delay(["a"], serializer="yaml").get(timeout=30) == ["a", "a", "a", "a", 4]
+        assert Task.objects.get().args["__serializer__"] == "yaml"
+
+    def test_a_definition_may_have_a_serializer_and_a_call_another(self, workers: Workers):
+        workers.run("--concurrency", "1", IMPORTS=IMPORTS, ACCEPT_CONTENT=ALL)
+        with override_settings(DJQUEUE={**djqueue_settings_given(), "ACCEPT_CONTENT": ALL}):
+            results = [
+                payload_tasks.doubled.delay(Mine(2)),
+                payload_tasks.doubled.apply_async([Mine(3)], countdown=0),
+                *payload_tasks.doubled.delay_many([((Mine(4),), {}), ((), {"mine": Mine(5)})]),
+            ]
+            assert [result.get(timeout=30) for result in results] == [4, 6, 8, 10]
+            with pytest.raises(EncodeError, match=r"argument 0 of task .*doubled cannot be stored: .*Mine is not JSON"):
+                payload_tasks.doubled.apply_async([Mine(6)], serializer="json")
+        kinds = [args["__serializer__"] for args in Task.objects.values_list("args", flat=True)]
+        assert kinds == ["pickle"] * 4
+
+    def test_a_serializer_that_the_site_refuses_is_an_error_at_the_call(self, transactional_db):
+        for call in (
+            lambda: payload_tasks.doubled.delay(1),
+            lambda: payload_tasks.doubled.delay_many([((1,), {})]),
+            lambda: payload_tasks.doubled.apply((1,)),
+            lambda: payload_tasks.returns.apply_async((1,), serializer="pickle"),
+            lambda: send_task("t", (1,), serializer="pickle"),
+        ):
+            with pytest.raises(ImproperlyConfigured, match=r"got: 'pickle'\. Workers would refuse it"):
+                call()
+        with pytest.raises(ValueError, match="expected the name of a serializer, got: 'pikle'"):
+            payload_tasks.returns.apply_async((1,), serializer="pikle")
+        assert not Task.objects.exists()
+
+    def test_progress_is_encrypted_as_well(self, workers: Workers):
+        workers.run("--concurrency", "1", IMPORTS=IMPORTS, **FERNET)
+        with override_settings(DJQUEUE={**djqueue_settings_given(), **FERNET}):
+            seen, kept = payload_tasks.shows.delay({"step": "hush"}).get(timeout=30)
+        assert seen == {"step": "hush"}
+        assert "encrypted" in kept
+        assert "hush" not in kept
 
     def test_a_worker_without_the_key_says_so(self, workers: Workers):
         with encrypting:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial, wraps
+from types import MethodType
 from typing import Any
 
 import pydantic
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from djqueue import shared_task
-from djqueue.definition import TaskDefinition
+from djqueue.decorator import define
 from djqueue.exceptions import EncodeError
 from djqueue.models import Task
 from djqueue.serializers import decode_arguments, encode_arguments
@@ -56,7 +57,7 @@ IMPORTS = ["tests.site.worker_tasks", "tests.site.typed_tasks"]
 
 
 def typed(function: Callable[..., Any], **options: Any) -> TypedArguments:
-    return TypedArguments(function, bound=False, name="t", **options)
+    return TypedArguments(function, name="t", **options)
 
 
 def through(typed: TypedArguments, *args: Any, **kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -289,9 +290,9 @@ class TestTrivial:
         @wraps(Taker.method)
         def wrapped(*args: Any, **kwargs: Any) -> None: ...
 
-        for function, bound in [(Taker().method, False), (Taker(), False), (wrapped, True), (Taker.method, True)]:
+        for function in [Taker().method, Taker(), MethodType(wrapped, Taker())]:
             with pytest.raises(TypeError, match="argument when of task t"):
-                TypedArguments(function, bound=bound, name="t").encode((5,), {})
+                typed(function).encode((5,), {})
         with pytest.raises(TypeError, match="argument when of task t"):
             typed(partial(Taker().method)).encode((5,), {})
 
@@ -440,14 +441,14 @@ class TestWorkers:
         assert results["order"].get(timeout=30) == described((ORDER, ORDER.items, ORDER.placed, ORDER.total))
         *args, point = many[0]
         assert results["many"].get(timeout=30) == described((*args, (point,), named["colours"], {"low": Level.LOW}))
-        assert results["bound"].get(timeout=30) == described((NOON, ID, [NOON]))
+        assert results["bound"].get(timeout=30) == described((NOON, ID, [NOON.isoformat()]))
         assert results["returned"].get(timeout=30)["items"][0]["price"] == Decimal("1.50")
         assert results["customer"].get(timeout=30) == {"id": 1, "addresses": [], "tags": ["seen"]}
         assert results["positive"].get(timeout=30) == {"number": 23}
 
     def test_what_a_worker_cannot_convert_is_a_failure(self, workers: Workers):
         workers.run("--concurrency", "1", IMPORTS=IMPORTS)
-        unchecked = TaskDefinition(lambda order: None, name=typed_tasks.takes_order.name)
+        unchecked = define(lambda order: None, name=typed_tasks.takes_order.name)
         failed = stored(unchecked.delay({"id": 5}))
         assert failed.state == State.FAILED
         assert failed.error["exc_type"] == "TypeError"

@@ -20,17 +20,25 @@ logger = logging.getLogger("djqueue.admin")
 
 
 def positional(task: Task) -> SafeString | str:
-    """Return the positional arguments of a task; where they are wrapped, the others are in there as well."""
-    return describe(task.args) or display.pretty_json(_redacted(task)[0])
+    """Return the positional arguments of a task; where they are wrapped, the others are in there as well.
+
+    ``argsrepr`` of the call stands for them, if it was given: so that something else is seen.
+    """
+    return _own_words(task, "argsrepr") or describe(task.args) or display.pretty_json(_redacted(task)[0])
 
 
 def named(task: Task) -> SafeString | str:
-    return describe(task.args) or display.pretty_json(_redacted(task)[1])
+    return _own_words(task, "kwargsrepr") or describe(task.args) or display.pretty_json(_redacted(task)[1])
 
 
 def value(stored: Any) -> SafeString | str:
     """Return a result or options: what stands under a redacted name is hidden."""
     return describe(stored) or display.pretty_json(redact(stored))
+
+
+def _own_words(task: Task, option: str) -> SafeString | None:
+    options = task.options if isinstance(task.options, dict) else {}
+    return display.preformatted(str(options[option])) if option in options else None
 
 
 def _redacted(task: Task) -> tuple[Any, Any]:

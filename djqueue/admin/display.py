@@ -40,7 +40,11 @@ STATE_SYMBOLS = {
     State.FAILED: "✗",
     State.CANCELLED: "⊘",
 }
-OUTCOME_WORDS = {Ending.FAILED: gettext_lazy("failed"), Ending.LOST: gettext_lazy("lost")}
+OUTCOME_WORDS = {
+    Ending.FAILED: gettext_lazy("failed"),
+    Ending.LOST: gettext_lazy("lost"),
+    Ending.RETRIED: gettext_lazy("retried"),
+}
 
 
 def state_label(code: int) -> SafeString:

@@ -103,7 +103,9 @@ def _pair(stored: object, name: str) -> tuple[Any, Any]:
 
 
 def encode_result(name: str, value: Any, serializer: str | None = None, *, what: str = "result") -> str:
-    """Return the JSON text of a result, or of ``what`` else a task has, ``serializer`` being ``DJQUEUE["RESULT_SERIALIZER"]`` if None.
+    """Return the JSON text of a result, or of ``what`` else a task has to tell.
+
+    ``serializer`` is ``DJQUEUE["RESULT_SERIALIZER"]`` if None.
 
     Raises ``EncodeError`` if it cannot be stored or takes more than ``DJQUEUE["RESULT_MAX_BYTES"]``.
     """

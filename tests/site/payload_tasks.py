@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
-from djqueue import shared_task
+from djqueue import AsyncResult, shared_task
+from djqueue.models import RunningTask
 
 
 class Mine:
@@ -25,6 +29,23 @@ class Touch:
 
     def __reduce__(self) -> Any:
         return Path.touch, (Path(self.path),)
+
+
+class NeedsTwo(Exception):
+    """Cannot be made again from what it keeps."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first)
+
+
+class Rude:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Unpicklable(Exception):
+    def __reduce__(self) -> Any:
+        raise pickle.PicklingError("never")
 
 
 class XorCodec:
@@ -84,6 +105,53 @@ def number_of(mine: Mine) -> int:
 @shared_task
 def logs_in(user: str, password: str, *more: str, api_key: str = "", details: Any = None) -> dict[str, str]:
     return {"user": user, "session_token": base64.b64encode(password.encode()).decode()}
+
+
+@shared_task(serializer="pickle")
+def doubled(mine: Any) -> int:
+    return int(mine.number) * 2
+
+
+@shared_task(bind=True, max_retries=5, default_retry_delay=0)
+def gathers(self: Any, items: list[Any], times: int = 1, *, serializer: str | None = None) -> list[Any]:
+    """Each attempt adds an item, and every second one changes only that."""
+    if len(items) >= 4:
+        return [*items, times]
+    changed = {"kwargs": {"times": times * 2, "serializer": serializer}} if len(items) % 2 else {}
+    raise self.retry(args=([*items, items[0]],), serializer=serializer, countdown=0, **changed)
+
+
+@shared_task(bind=True, max_retries=0)
+def gives_up(self: Any, user: str, password: str) -> None:
+    self.retry()
+
+
+@shared_task
+def fails_oddly(how: str) -> None:
+    match how:
+        case "constructor":
+            raise NeedsTwo("first", "second")
+        case "repr":
+            raise ValueError(Rude(), "kept")
+        case "pickle":
+            raise Unpicklable("never", "pickled")
+        case "length":
+            raise ValueError("x" * 50_000_000)
+        case "arguments":
+            raise ValueError(*range(100_000))
+        case "text":
+            raise ValueError("\x00 \ud83d")
+
+
+@shared_task(bind=True)
+def shows(self: Any, meta: Any) -> Any:
+    """Return its progress as others see it, and as it is stored."""
+    self.update_state(state="PROGRESS", meta=meta)
+    lease = RunningTask.objects.filter(task_id=self.request.id)
+    deadline = monotonic() + 20
+    while (stored := lease.get().meta) is None and monotonic() < deadline:
+        sleep(0.005)
+    return [AsyncResult(self.request.id).info, json.dumps(stored)]
 
 
 @shared_task
