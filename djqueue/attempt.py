@@ -23,8 +23,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import signals, states
-from .exceptions import Ignore, Reject, Retry
+from .exceptions import EncodeError, Ignore, Reject, Retry
 from .retrying import RetryPlan, autoretry, wants_autoretry
+from .serializers import encode_result
 
 if TYPE_CHECKING:
     from .context import Request
@@ -49,6 +50,16 @@ class Ended(NamedTuple):
     error: BaseException | None = None
     retry: RetryPlan | None = None
     expected: bool = False
+
+
+def result_text(name: str, ignored: bool, value: Any) -> str:
+    """Return a result as it is stored. Raises ``EncodeError``, unless nobody will ask for it."""
+    try:
+        return encode_result(name, value)
+    except EncodeError:
+        if ignored:
+            return "null"
+        raise
 
 
 class ExceptionInfo:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 
 from . import states
-from .attempt import IGNORED, REQUEUED, Attempt, Ended, ExceptionInfo
+from .attempt import IGNORED, REQUEUED, Attempt, Ended, ExceptionInfo, result_text
 from .calls import stored_options
 from .conf import settings
 from .context import Request, request_of, running, running_request
 from .exceptions import TimeoutError
-from .serializers import decode_arguments, decode_result, encode_arguments, encode_result
+from .serializers import decode_arguments, decode_result, encode_arguments
 from .uuid7 import as_task_id, new_task_id
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ def _context(retries: int) -> dict[str, Any]:
 
 
 def _run(definition: TaskDefinition, request: Request, args: Any, kwargs: dict[str, Any]) -> Ended:
-    attempt = Attempt(definition, request, args, kwargs, partial(encode_result, definition.name))
+    ignored = definition.ignore_result if request.ignore_result is None else request.ignore_result
+    attempt = Attempt(definition, request, args, kwargs, partial(result_text, definition.name, ignored))
     with running(definition, request):
         try:
             attempt.begin()

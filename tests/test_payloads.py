@@ -59,7 +59,7 @@ from .site.models import Mark
 from .site.payload_tasks import Mine, Touch
 from .site.typed_tasks import LemonCard, WithSecret
 from .test_serializers import enveloped, plain, quick, raised, same, texts, through_jsonb
-from .worker_process import Workers, stored
+from .worker_process import Workers, eventually, stored
 
 ALL = ["json", "msgpack", "yaml", "pickle", "reversed"]
 KEY, OLD_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
@@ -655,6 +655,13 @@ class TestErrors:
         assert errors["text"].args == (repr("\x00 \ud83d"),)
         assert payload_tasks.returns.delay(1).get(timeout=30) == 1
         assert "lost" not in workers.logs(), "no executor has died of it"
+
+    def test_an_ignored_result_may_be_anything(self, workers: Workers):
+        workers.run("--concurrency", "1", IMPORTS=IMPORTS)
+        ignored = payload_tasks.returns_mine.apply_async(ignore_result=True)
+        eventually(lambda: not Task.objects.filter(pk=ignored.id).exists(), what="nothing to be kept of it")
+        assert "returns_mine" not in workers.logs(), "no failure was logged"
+        assert payload_tasks.returns_mine.apply(ignore_result=True).successful()
 
     def test_a_result_of_100_mb_costs_neither_the_worker_nor_its_executor(self, workers: Workers):
         workers.run("--concurrency", "1", IMPORTS=IMPORTS)

@@ -6,6 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable
+from dataclasses import InitVar, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial, wraps
@@ -174,7 +175,7 @@ class TestThereAndBack:
     def test_arguments_from_an_earlier_step_come_before(self):
         def follows(previous: str, when: date) -> None: ...
 
-        assert typed(follows).encode(["2026-01-31"], {}, before=1) == (["2026-01-31"], {})
+        assert typed(follows).encode(["2026-01-31"], {}, before=1) == ([date(2026, 1, 31)], {})
         with pytest.raises(TypeError, match="argument when of task t: expected date, got: 'lemon'"):
             typed(follows).encode(["lemon"], {}, before=1)
 
@@ -225,6 +226,18 @@ class TestRefusals:
     def test_the_reason_of_a_constructor_is_told(self):
         with pytest.raises(TypeError, match=r"expected Order \(an order has items\), got: "):
             typed_tasks.takes_order.delay({"id": str(ID), "items": [], "placed": NOON})
+
+    def test_a_dataclass_that_cannot_be_made_of_its_fields_is_refused(self):
+        @dataclass
+        class Padded:
+            text: str
+            width: InitVar[int]
+
+        def takes(padded: Any) -> None: ...
+
+        takes.__annotations__["padded"] = Padded
+        with pytest.raises(TypeError, match=r"expected Padded to be made of its fields, but missing .*'width'"):
+            typed(takes).encode((Padded("a", 5),), {})
 
     def test_a_long_or_rude_value_is_not_shown_whole(self):
         class Rude:
@@ -441,7 +454,7 @@ class TestWorkers:
         assert results["order"].get(timeout=30) == described((ORDER, ORDER.items, ORDER.placed, ORDER.total))
         *args, point = many[0]
         assert results["many"].get(timeout=30) == described((*args, (point,), named["colours"], {"low": Level.LOW}))
-        assert results["bound"].get(timeout=30) == described((NOON, ID, [NOON.isoformat()]))
+        assert results["bound"].get(timeout=30) == described((NOON, ID, [NOON]))
         assert results["returned"].get(timeout=30)["items"][0]["price"] == Decimal("1.50")
         assert results["customer"].get(timeout=30) == {"id": 1, "addresses": [], "tags": ["seen"]}
         assert results["positive"].get(timeout=30) == {"number": 23}

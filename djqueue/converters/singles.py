@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
@@ -37,9 +38,7 @@ class Scalar:
                 pass
         raise Mismatch(self.expected, value)
 
-    def encode(self, value: Any) -> Any:
-        self.decode(value)
-        return value
+    encode = decode
 
 
 class EnumConverter:
@@ -84,7 +83,13 @@ class DataclassConverter:
     def _fields(self) -> dict[str, Converter | None]:
         # Not in the constructor: a dataclass may contain itself.
         types = of_class(self._kind)
-        return {f.name: self._find(types.get(f.name)) for f in dataclasses.fields(self._kind) if f.init}
+        names = [field.name for field in dataclasses.fields(self._kind) if field.init]
+        try:
+            inspect.signature(self._kind).bind(**dict.fromkeys(names))
+        except TypeError as error:
+            # Better at the call than in the worker.
+            raise Mismatch(f"{self.expected} to be made of its fields, but {error}", self._kind) from error
+        return {name: self._find(types.get(name)) for name in names}
 
     def owns(self, value: Any) -> bool:
         return type(value) is self._kind

@@ -17,13 +17,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from djqueue import registry, states
-from djqueue.attempt import IGNORED, REQUEUED, Attempt, Ended
+from djqueue.attempt import IGNORED, REQUEUED, Attempt, Ended, result_text
 from djqueue.calls import stored_options
 from djqueue.context import Request, request_of, running
 from djqueue.definition import TaskDefinition
 from djqueue.records import Claim, Outcome
 from djqueue.retrying import RetryPlan
-from djqueue.serializers import decode, decode_arguments, encode, encode_error, encode_result
+from djqueue.serializers import decode, decode_arguments, encode, encode_error
 
 from .seat import Seat
 
@@ -45,9 +45,9 @@ def run(claim: Claim, seat: Seat) -> Outcome:
         args, kwargs, options = _decoded(claim)
         request = _request(claim, args, kwargs, options, seat)
         _drop_dead_connections()
-        attempt = Attempt(definition, request, args, kwargs, partial(encode_result, claim.name))
-        ended = _run(attempt, definition, request)
         ignored = options.get("ignore_result", definition.ignore_result)
+        attempt = Attempt(definition, request, args, kwargs, partial(result_text, claim.name, ignored))
+        ended = _run(attempt, definition, request)
         return _outcome(claim, ended, started, ignored=ignored)
     except Interrupted:
         raise
