@@ -17,15 +17,15 @@ because only it knows whether a coroutine is awaited or driven::
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import signals, states
 from .exceptions import EncodeError, Ignore, Reject, Retry
 from .retrying import RetryPlan, autoretry, wants_autoretry
-from .serializers import encode_result
+from .serializers import encode_result, format_traceback
 
 if TYPE_CHECKING:
     from .context import Request
@@ -69,8 +69,12 @@ class ExceptionInfo:
         self.exception = error
         self.type = type(error)
         self.tb: TracebackType | None = error.__traceback__
-        self.traceback = "".join(traceback.format_exception(error))
         self.internal = False
+
+    @cached_property
+    def traceback(self) -> str:
+        """As text, with its middle cut out where it is very long."""
+        return format_traceback(self.exception)
 
     @property
     def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:

@@ -125,7 +125,8 @@ def _check_retries(definition: TaskDefinition) -> None:
         "priority",
         "expires",
         "headers",
-    } | {"serializer"}
+        "serializer",
+    }
     for option in definition.retry_kwargs:
         if option not in allowed:
             raise TypeError(f"expected retry_kwargs of task {name} to hold arguments of retry(), got: {option!r}")

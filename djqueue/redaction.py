@@ -29,15 +29,21 @@ def redact_arguments(
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return arguments as they may be shown, by ``DJQUEUE["REDACT"]``.
 
-    A positional argument goes by its parameter's name, if this process knows the definition. Never raises: where the
-    site's own function fails, nothing is shown.
+    A positional argument goes by its parameter's name, if this process knows the definition. Never raises: where this
+    fails, or the site's own function does, nothing is shown.
     """
     try:
         if (own := redactor()) is not None:
             args, kwargs = own(task_name, args, kwargs)
             return list(args), dict(kwargs)
+        return _redacted_by_name(task_name, args, kwargs)
     except Exception as error:
-        return [f"[not shown: DJQUEUE['REDACT'] failed with {type(error).__name__}]"], {}
+        return [f"[not shown: redacting failed with {type(error).__name__}]"], {}
+
+
+def _redacted_by_name(
+    task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
     names, further = _parameters(task_name)
     shown = [
         REDACTED if is_redacted(names[place] if place < len(names) else further) else redact(value)

@@ -482,7 +482,7 @@ class TestRedaction:
         with override_settings(DJQUEUE={"REDACT": function}):
             shown = redact_arguments("t", ["hush"], {"password": "hush"})
         assert "hush" not in str(shown)
-        assert "[not shown: DJQUEUE['REDACT'] failed with" in str(shown)
+        assert "[not shown: redacting failed with" in str(shown)
 
     def test_a_log_line_gets_short_texts(self):
         args, kwargs = arguments_repr(self.name, ["ann", "hush"], {"details": "x" * 5000, "api_key": "hush"})
@@ -499,7 +499,11 @@ class TestRedaction:
         cycle: list[Any] = []
         cycle.append(cycle)
         assert arguments_repr("t", [Rude()], {})[0] == "(… RuntimeError …)"
-        assert arguments_repr("t", [cycle], {})[0] == "(… RecursionError …)"
+        assert arguments_repr("t", [cycle], {})[0] == "('[not shown: redacting failed with RecursionError]',)"
+
+    def test_a_task_that_logs_its_request_tells_no_secrets(self):
+        shown = payload_tasks.shows_request.apply(("ann", "hush"), {"api_key": "hush"}).get()
+        assert shown.startswith("<Request: args=('ann', '[redacted]') kwargs={'api_key': '[redacted]'} {'id': ")
 
     def test_inside_dataclasses_and_models_it_holds_as_well(self):
         args, _kwargs = arguments_repr("t", [LemonCard("ann", "hush"), {LemonCard}, WithSecret(secret="hush")], {})
@@ -701,8 +705,9 @@ class TestErrors:
         assert "args:['ann', '[redacted]']" in str(error)
 
     def test_a_module_that_is_no_text_is_stored(self):
-        kind = type("Strange", (Exception,), {"__module__": "a\0b"})
-        assert json.loads(encode_error(kind()))["exc_module"] == "a\\x00b"
+        kind = type("Strange", (Exception,), {"__module__": "a\0b", "__qualname__": "Stra\udc80nge"})
+        seen = json.loads(encode_error(kind()))
+        assert (seen["exc_module"], seen["exc_type"]) == ("a\\x00b", "Stra\\udc80nge")
 
 
 class TestWorkers:
@@ -809,6 +814,12 @@ class TestWorkers:
         assert seen == {"step": "hush"}
         assert "encrypted" in kept
         assert "hush" not in kept
+
+    def test_a_worker_that_could_not_read_anything_does_not_start(self, workers: Workers):
+        worker = workers.start(PAYLOAD_CODEC=FERNET["PAYLOAD_CODEC"], environment={ENVIRONMENT_VARIABLE: ""})
+        assert worker.wait() == 1
+        assert "djqueue.E004" in worker.log
+        assert "FernetCodec has no key" in worker.log
 
     def test_a_worker_without_the_key_says_so(self, workers: Workers):
         with encrypting:

@@ -23,7 +23,7 @@ def encode_error(error: BaseException, *, with_traceback: bool = True) -> str:
     data is in ``sealed``, and ``"[encrypted]"`` stands in its place. Never raises.
     """
     kind = type(error)
-    names = {"exc_type": kind.__qualname__, "exc_module": _clean(str(kind.__module__))}
+    names = {"exc_type": _clean(kind.__qualname__), "exc_module": _clean(str(kind.__module__))}
     contents: dict[str, Any] = {"exc_message": _storable_arguments(error)}
     if not contents["exc_message"] and (text := _text(error)):
         contents["exc_text"] = text

@@ -154,6 +154,11 @@ def shows(self: Any, meta: Any) -> Any:
     return [AsyncResult(self.request.id).info, json.dumps(stored)]
 
 
+@shared_task(bind=True)
+def shows_request(self: Any, user: str, password: str, *, api_key: str) -> str:
+    return repr(self.request)
+
+
 @shared_task
 def fails_with(password: str) -> None:
     raise ValueError("wrong password", password)
