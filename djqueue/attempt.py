@@ -52,10 +52,10 @@ class Ended(NamedTuple):
     expected: bool = False
 
 
-def result_text(name: str, ignored: bool, value: Any) -> str:
+def result_text(definition: TaskDefinition, ignored: bool, value: Any) -> str:
     """Return a result as it is stored. Raises ``EncodeError``, unless nobody will ask for it."""
     try:
-        return encode_result(name, value)
+        return encode_result(definition.name, definition.typed_arguments.encode_return(value))
     except EncodeError:
         if ignored:
             return "null"
@@ -90,7 +90,7 @@ class ExceptionInfo:
 class Attempt:
     """One run of a definition. ``encode`` turns what it returns into text, or raises.
 
-    Hooks, signals and the request see arguments and results as they are stored; only the function sees typed ones.
+    Hooks, signals and the request see arguments as they are stored; only the function sees typed ones.
     """
 
     def __init__(
@@ -135,7 +135,6 @@ class Attempt:
         if plan is not None:  # it asked for a retry without throwing
             return self._retried(Retry(when=plan.countdown), plan)
         try:
-            value = self.definition.typed_arguments.encode_return(value)
             text = self._encode(value)
         except Exception as error:
             return self.raised(error)

@@ -156,7 +156,7 @@ def _context(retries: int) -> dict[str, Any]:
 
 def _run(definition: TaskDefinition, request: Request, args: Any, kwargs: dict[str, Any]) -> Ended:
     ignored = definition.ignore_result if request.ignore_result is None else request.ignore_result
-    attempt = Attempt(definition, request, args, kwargs, partial(result_text, definition.name, ignored))
+    attempt = Attempt(definition, request, args, kwargs, partial(result_text, definition, ignored))
     with running(definition, request):
         try:
             attempt.begin()

@@ -46,7 +46,7 @@ def run(claim: Claim, seat: Seat) -> Outcome:
         request = _request(claim, args, kwargs, options, seat)
         _drop_dead_connections()
         ignored = options.get("ignore_result", definition.ignore_result)
-        attempt = Attempt(definition, request, args, kwargs, partial(result_text, claim.name, ignored))
+        attempt = Attempt(definition, request, args, kwargs, partial(result_text, definition, ignored))
         ended = _run(attempt, definition, request)
         return _outcome(claim, ended, started, ignored=ignored)
     except Interrupted:
