@@ -17,15 +17,16 @@ because only it knows whether a coroutine is awaited or driven::
 from __future__ import annotations
 
 import logging
-import traceback
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import signals, states
-from .exceptions import Ignore, Reject, Retry, TaskRevokedError
+from .exceptions import EncodeError, Ignore, Reject, Retry, TaskRevokedError
 from .retrying import RetryPlan, autoretry, wants_autoretry
+from .serializers import encode_result, format_traceback
 
 if TYPE_CHECKING:
     from .context import Request
@@ -52,6 +53,16 @@ class Ended(NamedTuple):
     expected: bool = False
 
 
+def result_text(definition: TaskDefinition, ignored: bool, value: Any) -> str:
+    """Return a result as it is stored. Raises ``EncodeError``, unless nobody will ask for it."""
+    try:
+        return encode_result(definition.name, definition.typed_arguments.encode_return(value))
+    except EncodeError:
+        if ignored:
+            return "null"
+        raise
+
+
 class ExceptionInfo:
     """An exception with its traceback, as hooks and signals get it."""
 
@@ -59,8 +70,12 @@ class ExceptionInfo:
         self.exception = error
         self.type = type(error)
         self.tb: TracebackType | None = error.__traceback__
-        self.traceback = "".join(traceback.format_exception(error))
         self.internal = False
+
+    @cached_property
+    def traceback(self) -> str:
+        """As text, with its middle cut out where it is very long."""
+        return format_traceback(self.exception)
 
     @property
     def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:
@@ -74,7 +89,10 @@ class ExceptionInfo:
 
 
 class Attempt:
-    """One run of a definition. ``encode`` turns what it returns into text, or raises."""
+    """One run of a definition. ``encode`` turns what it returns into text, or raises.
+
+    Hooks, signals and the request see arguments as they are stored; only the function sees typed ones.
+    """
 
     def __init__(
         self,
@@ -101,7 +119,16 @@ class Attempt:
 
     def call(self) -> Any:
         """Call the function; for a coroutine function that is only its beginning."""
-        return self.definition(*self.args, **self.kwargs)
+        args, kwargs = self.definition.typed_arguments.decode(self.args, self.kwargs)
+        try:
+            return self.definition(*args, **kwargs)
+        except TypeError as error:
+            if _never_began(error) and not self.definition.check_call.accepts(args, kwargs):
+                raise TypeError(
+                    f"the arguments of task {self.definition.name} do not fit its function, which may have changed "
+                    f"since they were stored: {error}; its signature is {self.definition.check_call.signature}"
+                ) from None
+            raise
 
     def returned(self, value: Any) -> Ended:
         """End an attempt whose function returned."""
@@ -221,4 +248,10 @@ def revoked(sender: object, request: Request, reason: str) -> Ended:
 def _plan_of(retry: Retry) -> RetryPlan:
     """Return the plan of a ``Retry`` that was raised by hand."""
     when = retry.when
-    return RetryPlan(float(when) if isinstance(when, int | float) else 0.0, None, None, {})
+    return RetryPlan(float(when) if isinstance(when, int | float) else 0.0, None, {})
+
+
+def _never_began(error: BaseException) -> bool:
+    """Whether the definition's function refused its arguments: below its caller's frame there is none."""
+    here = error.__traceback__
+    return here is not None and here.tb_next is not None and here.tb_next.tb_next is None

@@ -13,15 +13,25 @@ from .routing import check_priority, check_queue
 
 LONGEST_COUNTDOWN = 100 * 365.25 * 86400
 PLACING = frozenset(
-    ["countdown", "eta", "expires", "queue", "priority", "task_id", "add_to_parent", "root_id", "parent_id"]
+    [
+        "countdown",
+        "eta",
+        "expires",
+        "queue",
+        "priority",
+        "task_id",
+        "add_to_parent",
+        "root_id",
+        "parent_id",
+        "serializer",
+    ]
 )
-"""Options that have columns of their own, or decide where the task goes."""
+"""Options that have columns of their own, or decide where the task goes and how it is stored."""
 KEPT = frozenset(["ignore_result", "headers", "shadow", "argsrepr", "kwargsrepr", "time_limit", "soft_time_limit"])
 """Options that are stored as they are."""
 # Celery's options that this release does not honour yet: refused, never ignored.
 NOT_YET = frozenset(
     [
-        "serializer",
         "link",
         "link_error",
         "chain",

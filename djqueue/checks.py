@@ -12,6 +12,10 @@ from django.core.management import get_commands
 from django.db import connections
 
 from . import conf
+from .exceptions import ImproperlyConfigured
+from .redaction import redactor
+from .serializers.formats import check_installed
+from .serializers.rules import rules
 
 
 @register("djqueue")
@@ -33,6 +37,25 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
                     )
                 )
     return found
+
+
+@register("djqueue")
+def check_payloads(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E004: a serializer, the codec or the redaction that ``DJQUEUE`` names cannot be used."""
+    if conf.problems(getattr(django_settings, "DJQUEUE", {})):
+        return []
+    wrong: list[str] = []
+    for name in conf.settings.ACCEPT_CONTENT:
+        try:
+            check_installed(name)
+        except (ValueError, ImproperlyConfigured) as error:
+            wrong.append(f"DJQUEUE['ACCEPT_CONTENT']: {error}")
+    for use in (rules, redactor):
+        try:
+            use()
+        except ImproperlyConfigured as error:
+            wrong.append(str(error))
+    return [Error(message, id="djqueue.E004") for message in wrong]
 
 
 @register("djqueue")

@@ -15,6 +15,18 @@ from django.dispatch import receiver
 
 from .routing import is_queue_name
 
+REDACTED_NAMES: tuple[str, ...] = (
+    *("*password*", "*passwd*", "*passphrase*", "*secret*", "*token*", "*credential*", "*authorization*", "cookie*"),
+    *("*api_key*", "*apikey*", "*private_key*", "*credit_card*", "*card_number*", "cvv", "cvc", "iban"),
+)
+# Celery's users may list content types.
+CONTENT_TYPES = {
+    "application/json": "json",
+    "application/x-msgpack": "msgpack",
+    "application/x-yaml": "yaml",
+    "application/x-python-serialize": "pickle",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -46,6 +58,17 @@ class Settings:
     """Whether an eager task raises what it raised in whoever called it."""
     IMPORTS: tuple[str, ...] = ()
     """Modules that define tasks, besides the ``tasks`` module of each installed app."""
+    SERIALIZER: str = "json"
+    """How arguments are stored, unless a definition or a call says otherwise."""
+    RESULT_SERIALIZER: str = "json"
+    ACCEPT_CONTENT: tuple[str, ...] = ("json",)
+    """The serializers whose payloads are read; whatever comes as another is refused."""
+    PAYLOAD_CODEC: str = ""
+    """Dotted path of a class that encrypts payloads, such as ``djqueue.encryption.FernetCodec``."""
+    PAYLOAD_KEYS: tuple[str, ...] = field(default=(), repr=False)
+    """The keys of ``FernetCodec``: the first encrypts, all decrypt. Empty: those in ``DJQUEUE_PAYLOAD_KEYS``."""
+    REDACT: tuple[str, ...] | str = REDACTED_NAMES
+    """Names of arguments, with wildcards, whose values are not shown; or the dotted path of a function."""
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -62,8 +85,20 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "ALWAYS_EAGER": (bool,),
     "EAGER_PROPAGATES": (bool,),
     "IMPORTS": (list, tuple),
+    "SERIALIZER": (str,),
+    "RESULT_SERIALIZER": (str,),
+    "ACCEPT_CONTENT": (list, tuple, set, frozenset),
+    "PAYLOAD_CODEC": (str,),
+    "PAYLOAD_KEYS": (list, tuple),
+    "REDACT": (list, tuple, str),
 }
+LISTS = ("IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT")
+HIDDEN_SETTINGS = ("PAYLOAD_KEYS",)
 RETENTION_STATES = ("succeeded", "failed", "cancelled")
+
+
+def _holds_others(value: Any) -> bool:
+    return not isinstance(value, str) and not all(isinstance(item, str) for item in value)
 
 
 def problems(given: object) -> list[tuple[str, str]]:
@@ -76,7 +111,10 @@ def problems(given: object) -> list[tuple[str, str]]:
             found.append((f"unknown setting DJQUEUE[{name!r}]", did_you_mean(name, _KINDS)))
         elif not isinstance(value, _KINDS[name]) or (isinstance(value, bool) and bool not in _KINDS[name]):
             kinds = " or ".join(kind.__name__ for kind in _KINDS[name])
-            found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {value!r}", ""))
+            shown = type(value).__name__ if name in HIDDEN_SETTINGS else repr(value)
+            found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {shown}", ""))
+        elif name in LISTS and _holds_others(value):
+            found.append((f"expected DJQUEUE[{name!r}] to hold strings only", ""))
     return found or _contradictions(_built(given))
 
 
@@ -108,7 +146,14 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
-    return found
+    return found + [
+        (
+            f"DJQUEUE[{name!r}] is {getattr(settings, name)!r}, which DJQUEUE['ACCEPT_CONTENT'] does not list",
+            "Workers would refuse what the site stores.",
+        )
+        for name in ("SERIALIZER", "RESULT_SERIALIZER")
+        if getattr(settings, name) not in settings.ACCEPT_CONTENT
+    ]
 
 
 def did_you_mean(word: object, known: Mapping[str, object] | tuple[str, ...]) -> str:
@@ -129,8 +174,11 @@ def _built(given: Mapping[str, Any]) -> Settings:
             values[name] = seconds(values[name])
     if "RETENTION" in values:
         values["RETENTION"] = {**Settings().RETENTION, **values["RETENTION"]}
-    if "IMPORTS" in values:
-        values["IMPORTS"] = tuple(values["IMPORTS"])
+    for name in LISTS:
+        if not isinstance(values.get(name, ""), str):
+            values[name] = tuple(values[name])
+    if "ACCEPT_CONTENT" in values:
+        values["ACCEPT_CONTENT"] = tuple(CONTENT_TYPES.get(name, name) for name in values["ACCEPT_CONTENT"])
     return Settings(**values)
 
 
@@ -153,7 +201,9 @@ class _LazySettings:
         return _built(given)
 
     def as_dict(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(Settings)}
+        """Return all settings, to be shown; without keys."""
+        shown = {f.name: getattr(self, f.name) for f in fields(Settings)}
+        return {**shown, **{name: "[hidden]" for name in HIDDEN_SETTINGS if shown[name]}}
 
     def forget(self) -> None:
         self._loaded = None

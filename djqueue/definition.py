@@ -20,6 +20,7 @@ from .options import HOOKS, check_options
 from .results import AsyncResult
 from .retrying import plan_retry
 from .signature_check import ArgumentCheck
+from .typed_arguments import TypedArguments
 from .updates import update_state
 
 
@@ -59,6 +60,10 @@ class TaskDefinition:
     track_started: bool = True
     trail: bool = True
     resultrepr_maxsize: int = 1024
+    pydantic: bool = False
+    pydantic_strict: bool = False
+    pydantic_context: Mapping[str, Any] | None = None
+    pydantic_dump_kwargs: Mapping[str, Any] | None = None
 
     MaxRetriesExceededError: ClassVar[type[Exception]] = MaxRetriesExceededError
 
@@ -98,6 +103,7 @@ class TaskDefinition:
         if not self.name:
             self.name = f"{type(self).__module__}.{type(self).__name__}"
         check_options(self)
+        _ = self.typed_arguments  # made now, so that options which cannot be are refused here
         return self
 
     @cached_property
@@ -117,6 +123,18 @@ class TaskDefinition:
     def check_call(self) -> ArgumentCheck:
         """Raises ``TypeError`` for arguments that the function does not take."""
         return ArgumentCheck(self.run)
+
+    @cached_property
+    def typed_arguments(self) -> TypedArguments:
+        """Converts arguments and results whose annotations ask for it."""
+        return TypedArguments(
+            self.run,
+            name=self.name,
+            pydantic=self.pydantic,
+            pydantic_strict=self.pydantic_strict,
+            pydantic_context=self.pydantic_context,
+            pydantic_dump_kwargs=self.pydantic_dump_kwargs,
+        )
 
     @property
     def request(self) -> Request:
@@ -142,9 +160,9 @@ class TaskDefinition:
         ``countdown`` (seconds) wins over ``eta`` (a datetime, in the current time zone if it is naive). ``expires`` is
         in seconds from now or a datetime. Others: ``queue priority ignore_result headers time_limit soft_time_limit
         serializer shadow argsrepr kwargsrepr add_to_parent stamped_headers``; what is not an option can be read in
-        ``request.properties``. Raises ``TypeError`` for arguments that the function does not take, ``EncodeError`` for
-        values that cannot be stored and ``ValueError`` for a bad option or a ``task_id`` that is taken; nothing is
-        stored then.
+        ``request.properties``. Raises ``TypeError`` for arguments that the function does not take or whose annotations
+        say otherwise, ``EncodeError`` for values that cannot be stored and ``ValueError`` for a bad option or a
+        ``task_id`` that is taken; nothing is stored then.
         """
         args, kwargs = check_arguments(self.name, args, kwargs)
         if self.typing:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 
 from . import states
-from .attempt import IGNORED, REQUEUED, Attempt, Ended, ExceptionInfo
+from .attempt import IGNORED, REQUEUED, Attempt, Ended, ExceptionInfo, result_text
 from .calls import stored_options
 from .conf import settings
 from .context import Request, request_of, running, running_request
 from .exceptions import TimeoutError
-from .serializers import decode, encode, encode_arguments
+from .serializers import decode_arguments, decode_result, encode_arguments
 from .uuid7 import as_task_id, new_task_id
 
 if TYPE_CHECKING:
@@ -131,16 +132,16 @@ def apply_eagerly(
     stored = stored_options(definition.name, options)
     id = new_task_id() if task_id is None else as_task_id(task_id)
     throw = settings.EAGER_PROPAGATES if throw is None else throw
+    typed, named = definition.typed_arguments.encode(args, kwargs)
+    texts = encode_arguments(definition.name, typed, named, options.get("serializer") or definition.serializer)
     for _ in range(REQUEUES_MOST):
-        args_text, kwargs_text = encode_arguments(definition.name, args, kwargs)
-        given = decode(args_text), decode(kwargs_text)
+        given = decode_arguments(*texts, definition.name)
         request = request_of(definition.name, id, *given, stored, _context(retries))
         request.update(is_eager=True, delivery_info={"is_eager": True, "routing_key": "", "redelivered": False})
         ended = _run(definition, request, *given)
         if ended.retry is not None:
             retries += 1
-            args = ended.retry.args if ended.retry.args is not None else args
-            kwargs = dict(ended.retry.kwargs) if ended.retry.kwargs is not None else kwargs
+            texts = ended.retry.arguments or texts
         elif ended.state != REQUEUED:
             break
     return _result(definition, id, ended, throw=throw)
@@ -154,7 +155,8 @@ def _context(retries: int) -> dict[str, Any]:
 
 
 def _run(definition: TaskDefinition, request: Request, args: Any, kwargs: dict[str, Any]) -> Ended:
-    attempt = Attempt(definition, request, args, kwargs, encode)
+    ignored = definition.ignore_result if request.ignore_result is None else request.ignore_result
+    attempt = Attempt(definition, request, args, kwargs, partial(result_text, definition, ignored))
     with running(definition, request):
         try:
             attempt.begin()
@@ -177,4 +179,4 @@ def _result(definition: TaskDefinition, id: str, ended: Ended, *, throw: bool) -
         if throw:
             raise ended.error
         return EagerResult(id, ended.error, states.FAILURE, ExceptionInfo(ended.error).traceback, definition.name)
-    return EagerResult(id, decode(ended.text), states.SUCCESS, name=definition.name)
+    return EagerResult(id, decode_result(ended.text), states.SUCCESS, name=definition.name)

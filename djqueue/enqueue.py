@@ -35,8 +35,9 @@ def call(
 ) -> AsyncResult:
     """Insert one task on the caller's connection and in its transaction."""
     parent = running_request()
+    stored, named = definition.typed_arguments.encode(args, kwargs)
     if not options and task_id is None and parent is None and _is_plain(definition):
-        args_text, kwargs_text = encode_arguments(definition.name, args, kwargs)
+        args_text, kwargs_text = encode_arguments(definition.name, stored, named)
         queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
         task = NewTask(new_task_id(), definition.name, queue, definition.priority, args_text, kwargs_text)
         check_queue(queue)
@@ -52,7 +53,7 @@ def call(
     given.update((option, value) for option, value in options.items() if value is not None)
     if given.get("shadow") is None and definition.has_hook("shadow_name"):
         given["shadow"] = definition.shadow_name(args, kwargs, options)
-    result = _publish(definition.name, args, kwargs, task_id, given, parent)
+    result = _publish(definition.name, stored, named, task_id, given, parent)
     if given.get("ignore_result") is None:
         result.ignored = definition.ignore_result
     return result
@@ -86,7 +87,7 @@ def _is_plain(definition: TaskDefinition) -> bool:
 def _publish(
     name: str,
     args: Sequence[Any],
-    kwargs: dict[str, Any],
+    kwargs: Mapping[str, Any],
     task_id: str | None,
     options: Mapping[str, Any],
     parent: Request | None,
@@ -116,7 +117,7 @@ def _publish(
 def _new_task(
     name: str,
     args: Sequence[Any],
-    kwargs: dict[str, Any],
+    kwargs: Mapping[str, Any],
     task_id: str | None,
     options: Mapping[str, Any],
     parent: Request | None,
@@ -134,7 +135,7 @@ def _new_task(
     if run_at is not None:
         stored["eta"] = run_at.isoformat()
     expires = None if expires is None else check_expires(expires)
-    args_text, kwargs_text = encode_arguments(name, args, kwargs)
+    args_text, kwargs_text = encode_arguments(name, args, kwargs, options.get("serializer"))
     return NewTask(
         new_task_id() if task_id is None else as_task_id(task_id),
         name,
@@ -160,6 +161,7 @@ def enqueue_many(
     queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
     check_queue(queue)
     check = definition.check_call if definition.typing else None
+    typed, serializer = definition.typed_arguments, definition.serializer
     connection = connections[settings.DATABASE]
     shared = _shared_by_all(definition, connection)
     ids: list[str] = []
@@ -169,8 +171,9 @@ def enqueue_many(
             args, kwargs = _arguments(name, given)
             if check is not None:
                 check(args, kwargs)
+            texts = encode_arguments(name, *typed.encode(args, kwargs), serializer)
             ids.append(task_id)
-            yield NewTask(task_id, name, queue, definition.priority, *encode_arguments(name, args, kwargs), *shared)
+            yield NewTask(task_id, name, queue, definition.priority, *texts, *shared)
 
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         insert_many(cursor, rows())

@@ -4,6 +4,7 @@ Exception
 ├── DjqueueError
 │   ├── TaskError
 │   │   ├── ChordError              a member of a chord's header failed
+│   │   ├── DecodeError             a stored argument or result cannot be read
 │   │   ├── EncodeError             an argument or result cannot be stored
 │   │   ├── ImproperlyConfigured    settings or options contradict themselves
 │   │   ├── MaxRetriesExceededError
@@ -36,6 +37,10 @@ class TaskError(DjqueueError):
 
 class ChordError(TaskError):
     """A member of a chord's header failed, so the body cannot run."""
+
+
+class DecodeError(TaskError):
+    """A stored payload cannot be read: it is damaged, or encrypted with a key that is not known."""
 
 
 class EncodeError(TaskError):

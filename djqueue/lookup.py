@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connections
@@ -10,7 +11,7 @@ from . import states
 from .conf import settings
 from .exceptions import TaskRevokedError
 from .records import StoredResult
-from .serializers import decode, decode_error
+from .serializers import decode_arguments, decode_error, decode_result, stored_traceback
 from .states import State
 from .store import results as stored
 from .uuid7 import as_task_id
@@ -27,7 +28,7 @@ class TaskLookup:
     @staticmethod
     def outcome_of(result: StoredResult, *, propagate: bool) -> Any:
         if result.state == State.SUCCEEDED:
-            return None if result.value is None else decode(result.value)
+            return None if result.value is None else decode_result(result.value)
         error = decode_error(result.error) if result.error else TaskRevokedError("the task was cancelled")
         if propagate:
             raise error
@@ -73,7 +74,7 @@ class TaskLookup:
             meta, error = stored.read_meta(cursor, self.id), stored.read_retry_error(cursor, self.id)
         if error:
             return decode_error(error)
-        return None if meta is None else decode(meta)
+        return None if meta is None else decode_result(meta)
 
     info = result
 
@@ -81,10 +82,7 @@ class TaskLookup:
     def traceback(self) -> str | None:
         """The traceback of a failed task as text."""
         result = self._stored()
-        if result is None or not result.error:
-            return None
-        text: str | None = decode(result.error).get("traceback")
-        return text
+        return None if result is None or not result.error else stored_traceback(result.error)
 
     @property
     def date_done(self) -> Any:
@@ -114,14 +112,14 @@ class TaskLookup:
         return None if call is None else call.name
 
     @property
-    def args(self) -> list[Any] | None:
+    def args(self) -> Sequence[Any] | None:
         call = self._call()
-        return None if call is None else decode(call.args)
+        return None if call is None else decode_arguments(call.args, call.kwargs, call.name)[0]
 
     @property
     def kwargs(self) -> dict[str, Any] | None:
         call = self._call()
-        return None if call is None else decode(call.kwargs)
+        return None if call is None else decode_arguments(call.args, call.kwargs, call.name)[1]
 
     @property
     def queue(self) -> str | None:

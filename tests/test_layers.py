@@ -17,16 +17,16 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf crontab events exceptions limits records routing serializers signals"
-    " signature_check states uuid7",
+    "pure": "backoff calls conf converters crontab encryption events exceptions limits records routing serializers"
+    " signals signature_check states uuid7",
     "rows": "migrations models store",
-    "asking": "attempt context control lookup decorator definition eager enqueue options registry results"
-    " retrying updates workflows",
+    "asking": "attempt context control decorator definition eager enqueue lookup options redaction registry"
+    " results retrying typed_arguments updates workflows",
     "doing": "beat worker",
     "edges": "admin apps backend checks doctor management observability testing",
 }
 LAYER_OF = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
-OPTIONAL = {"msgpack", "opentelemetry", "prometheus_client", "yaml"}
+OPTIONAL = {"cryptography", "msgpack", "opentelemetry", "prometheus_client", "pydantic", "yaml"}
 # Functions that import, and why.
 LATE_IMPORTS = {
     ("djqueue.apps", "ready"): "checks register themselves once the apps are loaded",

@@ -102,7 +102,7 @@ def _failed(claim: Claim, outcome: Outcome) -> None:
         claim.attempt,
         claim.queue,
         error.get("exc_type"),
-        ", ".join(map(repr, error.get("exc_message") or ())),
+        ", ".join(map(repr, error.get("exc_message") or [error[key] for key in ("exc_text",) if key in error])),
         f"\n{trace.rstrip()}" if trace else "",
     )
 
