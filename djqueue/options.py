@@ -20,7 +20,6 @@ NOT_YET = frozenset(
     ["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce", "schedule"]
 )
 # Options of which only the default is supported yet.
-FIXED = {}
 FLAGS = (
     "ignore_result",
     "store_errors_even_if_ignored",

@@ -85,7 +85,7 @@ class TestExactlyOnce:
     def test_a_hundred_kills_at_random_moments_change_nothing_of_the_count(self, workers: Workers):
         """Of executors, and now and then of the whole worker."""
         chance = random.Random(11)
-        options, limits = ("-c", "2", "--loglevel", "WARNING"), {"CRASH_LIMIT": 1000, "LEASE": 2}
+        options, limits = ("-c", "2"), {"CRASH_LIMIT": 1000, "LEASE": 2}
         worker = workers.run(*options, **limits)
         wanted = 4000
         results = site.tallies.delay_many((("t", chance.uniform(0, 0.003)), {}) for _ in range(wanted))

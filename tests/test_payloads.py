@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import json
 import logging
@@ -10,6 +11,7 @@ import pickle
 import sys
 import uuid
 from collections import OrderedDict, namedtuple
+from collections.abc import Coroutine
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -82,6 +84,19 @@ class Place:
     """Where an attempt runs that is not to report anything."""
 
     hostname = "host"
+    worker_id = 1
+
+    def begin(self, soft: float | None, hard: float | None) -> None:
+        assert (soft, hard) == (None, None)
+
+    def end(self) -> None:
+        """Nothing was limited."""
+
+    def is_aborted(self, task_id: str) -> bool:
+        return False
+
+    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run(coroutine)
 
     def report(self, task_id: str, attempt: int, state: str, meta: str | None) -> None:
         raise AssertionError(f"expected no report, got: {state} {meta}")

@@ -80,7 +80,7 @@ def settled(event: events.TasksSettled) -> None:
                 "%s[%s] %s wait=%.3fs run=%.3fs attempt=%d queue=%s",
                 claim.name,
                 claim.id,
-                "succeeded" if outcome.ending == Ending.FORGOTTEN else outcome.ending.name.lower(),
+                "succeeded" if outcome.ending in (Ending.FORGOTTEN, Ending.SETTLED) else outcome.ending.name.lower(),
                 started - claim.created,
                 outcome.finished - started,
                 claim.attempt,

@@ -122,7 +122,7 @@ class Settler:
             # What is left was reclaimed meanwhile, or has started and may not run twice.
             lost += [interrupted(o) for o in released if o.id not in settled]
             self._note([o for o in released if o.id in settled], settled)
-        if stored := [o for o in batch if o.ending == Ending.SETTLED]:
+        if stored := [self._dated(o) for o in batch if o.ending == Ending.SETTLED]:
             self._note(stored, {o.id for o in stored})
         if retried := [self._dated(o) for o in batch if o.ending == Ending.RETRIED]:
             settled = await retry(connection, worker_id, self._worker_name, retried)
