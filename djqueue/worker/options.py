@@ -9,6 +9,8 @@ import socket
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from djqueue.calls import check_limit
+
 from .queues import QueueSelection
 
 POOLS = {"processes": 0, "threads": 10, "asyncio": 100, "gevent": 100, "solo": 1}
@@ -122,4 +124,20 @@ def drain_timeout(asked: float | None) -> float | None:
     """Return the seconds as asked. Raises ``ValueError`` for a number that is no duration."""
     if asked is not None and not 0 <= asked < math.inf:
         raise ValueError(f"expected --drain-timeout to be a number of seconds, 0 or more, got: {asked:g}")
+    return asked
+
+
+def limits(hard: float | None, soft: float | None) -> dict[str, float | None]:
+    """Return ``time_limit`` and ``soft_time_limit`` as asked. Raises ``ValueError`` if they make no sense."""
+    check_limit("--time-limit", hard)
+    check_limit("--soft-time-limit", soft)
+    if hard is not None and soft is not None and soft > hard:
+        raise ValueError(f"expected --soft-time-limit to be at most --time-limit ({hard:g} s), got: {soft:g}")
+    return {"time_limit": hard, "soft_time_limit": soft}
+
+
+def most(option: str, asked: int | None) -> int | None:
+    """Return a number as asked. Raises ``ValueError`` unless it is 1 or more."""
+    if asked is not None and asked < 1:
+        raise ValueError(f"expected {option} to be 1 or more, got: {asked}")
     return asked

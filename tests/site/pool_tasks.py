@@ -46,7 +46,7 @@ async def meets_async(self: Any, path: str, number: int) -> list[Any]:
     before = seen.get()
     seen.set(self.request.id)
     note(path, os.getpid(), threading.get_ident())
-    while _notes(path) < number:  # noqa: ASYNC110 - other processes write it
+    while _notes(path) < number:  # noqa: ASYNC110 - its siblings may be in other processes
         await asyncio.sleep(0.01)
     return [self.request.id, current_task.request.id, before, seen.get(), os.getpid()]
 
@@ -119,7 +119,7 @@ def sleeps_in_one_piece(seconds: float) -> str:
 
 @shared_task
 async def blocks_the_loop(seconds: float) -> None:
-    time.sleep(seconds)  # noqa: ASYNC251 - what a site should not do
+    time.sleep(seconds)  # noqa: ASYNC251 - that is the point
 
 
 @shared_task

@@ -12,7 +12,16 @@ from djqueue import conf
 from djqueue.observability import logs
 from djqueue.store.claim import CLAIM
 from djqueue.worker.forkserver import ForkServerFailed
-from djqueue.worker.options import POOLS, WorkerOptions, concurrency, drain_timeout, processes, worker_name
+from djqueue.worker.options import (
+    POOLS,
+    WorkerOptions,
+    concurrency,
+    drain_timeout,
+    limits,
+    most,
+    processes,
+    worker_name,
+)
 from djqueue.worker.queues import QueueSelection
 from djqueue.worker.start import run_worker
 
@@ -44,6 +53,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_what_to_run(parser.add_argument_group("which tasks"))
         _add_how_to_run(parser.add_argument_group("how they run"))
+        _add_limits(parser.add_argument_group("how long, and how often"))
         _add_how_to_stop(parser.add_argument_group("when it stops"))
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -59,6 +69,9 @@ class Command(BaseCommand):
                 processes=processes(options["processes"], pool, slots),
                 burst=options["burst"],
                 drain_timeout=drain_timeout(options["drain_timeout"]),
+                **limits(options["time_limit"], options["soft_time_limit"]),
+                max_tasks_per_child=most("--max-tasks-per-child", options["max_tasks_per_child"]),
+                max_memory_per_child=most("--max-memory-per-child", options["max_memory_per_child"]),
             )
         except ValueError as error:
             raise CommandError(str(error)) from None
@@ -135,6 +148,33 @@ def _add_how_to_run(group: Any) -> None:
         type=str.upper,
         choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
         help="INFO writes a line per task, WARNING only what went wrong (default: INFO)",
+    )
+
+
+def _add_limits(group: Any) -> None:
+    group.add_argument(
+        "--time-limit",
+        type=float,
+        metavar="SECONDS",
+        help="kill tasks after so long that have no limit of their own (default: never)",
+    )
+    group.add_argument(
+        "--soft-time-limit",
+        type=float,
+        metavar="SECONDS",
+        help="raise SoftTimeLimitExceeded in tasks after so long that have no limit of their own (default: never)",
+    )
+    group.add_argument(
+        "--max-tasks-per-child",
+        type=int,
+        metavar="NUMBER",
+        help="put a new executor in the place of one that has run so many tasks (default: never)",
+    )
+    group.add_argument(
+        "--max-memory-per-child",
+        type=int,
+        metavar="KIB",
+        help="put a new executor in the place of one that takes more memory, in KiB (default: never)",
     )
 
 
