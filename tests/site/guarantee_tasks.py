@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from typing import Any
 
@@ -95,6 +96,20 @@ async def waits(path: str) -> None:
         await asyncio.sleep(600)
     finally:
         note(path, "cleaned up")
+
+
+@shared_task
+def cleans_up_on_sigusr2(path: str) -> str:
+    asked = []
+    before = signal.signal(signal.SIGUSR2, lambda *ignored: asked.append(True))
+    try:
+        note(path, "started")
+        while not asked:
+            time.sleep(0.01)
+        note(path, "cleaned up")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    return "ended by itself"
 
 
 @shared_task
