@@ -12,6 +12,7 @@ from django.core.management import get_commands
 from django.db import connections
 
 from . import conf
+from .worker import configuration
 
 
 @register("djqueue")
@@ -22,6 +23,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         Error(message, hint=hint or None, id="djqueue.E002") for message, hint in conf.problems(given)
     ]
     if not found:
+        found += [Error(message, id="djqueue.E002") for message in configuration.problems()]
         for name in ("DATABASE", "LISTEN"):
             alias = getattr(conf.settings, name)
             if isinstance(alias, str) and alias not in django_settings.DATABASES:

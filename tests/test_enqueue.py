@@ -350,13 +350,13 @@ def test_a_countdown_beyond_the_calendar_is_refused_and_the_transaction_stays_us
 class TestDefinitions:
     @pytest.mark.parametrize(
         "option",
-        ["rate_limit", "unique_key", "time_limit", "soft_time_limit", "transactional", "serializer", "pydantic"],
+        ["rate_limit", "unique_key", "transactional", "serializer", "pydantic"],
     )
     def test_an_option_that_is_not_supported_yet_is_refused_by_name(self, option):
         with pytest.raises(TypeError, match=f"option '{option}' is not supported by this release"):
             shared_task(**{option: 1})(lambda: None)
 
-    @pytest.mark.parametrize("option", ["link", "link_error", "time_limit", "serializer", "routing_key"])
+    @pytest.mark.parametrize("option", ["link", "link_error", "serializer", "routing_key"])
     def test_a_call_option_that_is_not_supported_is_refused_by_name(self, db, option):
         with pytest.raises(TypeError, match=f"'{option}'"):
             noop.apply_async(**{option: 1})

@@ -109,8 +109,8 @@ def test_a_higher_log_level_leaves_the_lines_of_what_went_well_away(workers: Wor
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-c", "0"], "expected --concurrency to be 1 to 1024, got: 0"),
-        (["-c", "-1"], "expected --concurrency to be 1 to 1024, got: -1"),
+        (["-c", "0"], "expected --concurrency to be 1 to 1024 with --pool processes, got: 0"),
+        (["-c", "-1"], "expected --concurrency to be 1 to 1024 with --pool processes, got: -1"),
         (["-c", "5000"], "got: 5000"),
         (["-P", "solo", "-c", "2"], "expected --concurrency 1 with --pool solo, got: 2"),
         (["-n", "worker-%x"], "expected -n to use only %h, %n, %d, %i and %%, got: '%x'"),
@@ -134,7 +134,9 @@ def test_an_option_that_makes_no_sense_is_an_error_that_names_it(
     assert not Worker.objects.exists()
 
 
-@pytest.mark.parametrize("options", [["-P", "gevent"], ["--loglevel", "loud"], ["-c", "many"], ["--autoscale", "3,1"]])
+@pytest.mark.parametrize(
+    "options", [["-P", "eventlet"], ["--loglevel", "loud"], ["-c", "many"], ["--autoscale", "3,1"]]
+)
 def test_an_option_that_does_not_exist_is_an_error_with_the_usage(workers: Workers, options: list[str]) -> None:
     worker = workers.start(*options)
 

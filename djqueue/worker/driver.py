@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from .connections import clean_connections, drop_dead_connections
 from .interruptible import Interruptible
@@ -52,6 +52,12 @@ class OrmThread(ThreadPoolExecutor):
             self._opened = False
             super().submit(close_old_connections)
 
+    def end(self) -> None:
+        """Close the connections, and end the thread."""
+        if self._opened:
+            super().submit(connections.close_all)
+        self.shutdown()
+
 
 class Driver:
     """Runs one coroutine after the other on an event loop that is kept, so that what belongs to it can be, too."""
@@ -88,3 +94,9 @@ class Driver:
 
     def rest(self) -> None:
         self._orm.rest()
+
+    def close(self) -> None:
+        """Give up the loop and the thread."""
+        self._orm.end()
+        if self._loop is not None:
+            self._loop.close()
