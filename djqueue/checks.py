@@ -16,6 +16,7 @@ from .exceptions import ImproperlyConfigured
 from .redaction import redactor
 from .serializers.formats import check_installed
 from .serializers.rules import rules
+from .worker import configuration
 
 
 @register("djqueue")
@@ -26,6 +27,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         Error(message, hint=hint or None, id="djqueue.E002") for message, hint in conf.problems(given)
     ]
     if not found:
+        found += [Error(message, id="djqueue.E002") for message in configuration.problems()]
         for name in ("DATABASE", "LISTEN"):
             alias = getattr(conf.settings, name)
             if isinstance(alias, str) and alias not in django_settings.DATABASES:

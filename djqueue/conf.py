@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from types import NoneType
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -37,8 +38,21 @@ class Settings:
     LISTEN: bool | str = True
     """Whether workers listen for wake-ups; another alias where ``DATABASE`` is a pooler in transaction mode."""
     DEFAULT_QUEUE: str = "default"
+    POOL: str | None = None
+    """This and those below are options of ``runworker``; see ``djqueue.worker.configuration``."""
     CONCURRENCY: int = 0
-    """Executors of a worker; 0 means one per core."""
+    """Tasks that an executor runs at once; 0 means as many as is usual for the pool."""
+    PROCESSES: int | None = None
+    QUEUES: str | Sequence[str] | None = None
+    EXCLUDE_QUEUES: str | Sequence[str] | None = None
+    WORKER_NAME: str | None = None
+    LOGLEVEL: str | None = None
+    TIME_LIMIT: float | timedelta | None = None
+    SOFT_TIME_LIMIT: float | timedelta | None = None
+    MAX_TASKS_PER_CHILD: int | None = None
+    MAX_MEMORY_PER_CHILD: int | None = None
+    BURST: bool | None = None
+    DRAIN_TIMEOUT: float | timedelta | None = None
     LEASE: float = 20.0
     """Seconds after its last heartbeat until a worker's tasks are reclaimed."""
     HEARTBEAT: float = 5.0
@@ -75,7 +89,19 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "DATABASE": (str,),
     "LISTEN": (bool, str),
     "DEFAULT_QUEUE": (str,),
+    "POOL": (str, NoneType),
     "CONCURRENCY": (int,),
+    "PROCESSES": (int, NoneType),
+    "QUEUES": (str, list, tuple, NoneType),
+    "EXCLUDE_QUEUES": (str, list, tuple, NoneType),
+    "WORKER_NAME": (str, NoneType),
+    "LOGLEVEL": (str, NoneType),
+    "TIME_LIMIT": (int, float, timedelta, NoneType),
+    "SOFT_TIME_LIMIT": (int, float, timedelta, NoneType),
+    "MAX_TASKS_PER_CHILD": (int, NoneType),
+    "MAX_MEMORY_PER_CHILD": (int, NoneType),
+    "BURST": (bool, NoneType),
+    "DRAIN_TIMEOUT": (int, float, timedelta, NoneType),
     "LEASE": (int, float, timedelta),
     "HEARTBEAT": (int, float, timedelta),
     "CRASH_LIMIT": (int,),
@@ -110,7 +136,7 @@ def problems(given: object) -> list[tuple[str, str]]:
         if name not in _KINDS:
             found.append((f"unknown setting DJQUEUE[{name!r}]", did_you_mean(name, _KINDS)))
         elif not isinstance(value, _KINDS[name]) or (isinstance(value, bool) and bool not in _KINDS[name]):
-            kinds = " or ".join(kind.__name__ for kind in _KINDS[name])
+            kinds = " or ".join("None" if kind is NoneType else kind.__name__ for kind in _KINDS[name])
             shown = type(value).__name__ if name in HIDDEN_SETTINGS else repr(value)
             found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {shown}", ""))
         elif name in LISTS and _holds_others(value):

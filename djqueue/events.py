@@ -25,6 +25,9 @@ class WorkerStarted:
     tasks: int
     database: str
     listening: bool
+    processes: int = 1
+    given: Sequence[str] = ()
+    """Options that are not defaults, each with where it comes from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,10 @@ LAYERS = {
     "edges": "admin apps backend checks doctor management observability testing",
 }
 LAYER_OF = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
-OPTIONAL = {"cryptography", "msgpack", "opentelemetry", "prometheus_client", "pydantic", "yaml"}
+OPTIONAL = {"cryptography", "environ", "gevent", "msgpack", "opentelemetry", "prometheus_client", "pydantic", "yaml"}
 # Functions that import, and why.
 LATE_IMPORTS = {
+    ("djqueue.worker.patched", "main"): "the process is patched before the site is imported",
     ("djqueue.apps", "ready"): "checks register themselves once the apps are loaded",
     ("djqueue.models.task", "_elsewhere"): "the narrow tables' models import the task's",
 }

@@ -95,7 +95,7 @@ class Place:
     def is_aborted(self, task_id: str) -> bool:
         return False
 
-    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def drive(self, coroutine: Coroutine[Any, Any, Any], task_id: str) -> Any:
         return asyncio.run(coroutine)
 
     def report(self, task_id: str, attempt: int, state: str, meta: str | None) -> None:

@@ -14,13 +14,12 @@ from djqueue.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from djqueue.models import TaskAttempt
 from djqueue.states import State
 
+from .site.limited_tasks import knows_its_limits, limited
 from .site.pool_tasks import (
     blocks_the_loop,
     catches_its_limit,
     catches_its_limit_async,
     ignores_all,
-    knows_its_limits,
-    limited,
     process,
     sleeps_here,
     sleeps_in_one_piece,
@@ -29,6 +28,7 @@ from .site.pool_tasks import (
 from .site.tasks import noop, sleeps
 from .worker_process import Notes, Workers, all_finished, eventually, stored
 
+LIMITED = ["tests.site.limited_tasks"]
 POOLS = ["processes", "threads", "asyncio"]
 FOREVER = 60.0
 """Seconds that no task here is meant to take."""
@@ -139,7 +139,7 @@ def test_limits_of_the_worker_hold_for_tasks_without_their_own(workers: Workers,
 
 
 def test_limits_of_the_definition_hold_unless_the_call_says_otherwise(workers: Workers) -> None:
-    workers.run("-c", "2")
+    workers.run("-c", "2", IMPORTS=LIMITED)
 
     by_definition, by_call = limited.delay(), limited.apply_async(soft_time_limit=0.1)
 
@@ -150,7 +150,7 @@ def test_limits_of_the_definition_hold_unless_the_call_says_otherwise(workers: W
 
 
 def test_a_task_knows_its_limits_hard_before_soft(workers: Workers) -> None:
-    workers.run("-c", "1")
+    workers.run("-c", "1", IMPORTS=LIMITED)
 
     assert stored(knows_its_limits.delay()).value == [[60.0, 50.0], 60.0, 50.0]
     changed = knows_its_limits.apply_async(time_limit=55, soft_time_limit=datetime.timedelta(seconds=5))

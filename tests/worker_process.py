@@ -106,7 +106,7 @@ class WorkerProcess:
         line = next(line for line in self.wait_for_log(" ready: ").splitlines() if " ready: " in line)
         if "pool=processes" in line:
             wanted = int(line.split("concurrency=")[1].split()[0])
-            eventually(lambda: len(self.executors()) == wanted, what="executors")
+            eventually(lambda: len(self.executors()) >= wanted, what="executors")
         return self
 
     def fork_server(self) -> psutil.Process:

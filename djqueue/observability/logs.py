@@ -33,11 +33,12 @@ def configure(level: str) -> None:
 @events.subscribe(events.WorkerStarted)
 def started(event: events.WorkerStarted) -> None:
     logger.info(
-        "worker %s ready: queues=%s pool=%s concurrency=%d tasks=%d database=%r wake-ups=%s "
+        "worker %s ready: queues=%s pool=%s processes=%d concurrency=%d tasks=%d database=%r wake-ups=%s "
         "djqueue=%s django=%s python=%s",
         event.name,
         event.queues,
         event.pool,
+        event.processes,
         event.concurrency,
         event.tasks,
         event.database,
@@ -46,6 +47,8 @@ def started(event: events.WorkerStarted) -> None:
         django.get_version(),
         platform.python_version(),
     )
+    if event.given:
+        logger.info("worker %s was given: %s", event.name, ", ".join(event.given))
 
 
 @events.subscribe(events.WorkerStopping)

@@ -8,9 +8,10 @@ from psycopg import AsyncConnection
 
 REGISTER = """
 INSERT INTO djqueue_worker
-    (name, host, pid, queues, pool, concurrency, version, lease_until, draining, running, succeeded, failed, lost)
+    (name, host, pid, queues, pool, processes, concurrency, version, lease_until, draining, running, succeeded, failed,
+     lost)
 VALUES
-    (%(name)s, %(host)s, %(pid)s, %(queues)s, %(pool)s, %(concurrency)s, %(version)s,
+    (%(name)s, %(host)s, %(pid)s, %(queues)s, %(pool)s, %(processes)s, %(concurrency)s, %(version)s,
      clock_timestamp() + make_interval(secs => %(lease)s), false, 0, 0, 0, 0)
 RETURNING id
 """
@@ -48,6 +49,7 @@ class WorkerRow(NamedTuple):
     concurrency: int
     version: str
     lease: float
+    processes: int = 1
 
 
 class Counts(NamedTuple):

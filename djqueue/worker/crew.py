@@ -151,6 +151,16 @@ class Crew:
         """Return how many more tasks an executor may be sent before another follows it, None for any number."""
         return None if self._most_tasks is None else self._most_tasks - executor.sent
 
+    def turn_all_over(self) -> None:
+        """Turn every place over, and tell executors to end that have finished their last tasks."""
+        if not self.recycles:
+            return
+        for place in self.places:
+            self.turn_over(place)
+            for executor in place.retired:
+                if not executor.outstanding:
+                    executor.stop()
+
     def turn_over(self, place: Place) -> None:
         """Let the spare take over from an executor that has done its part, and see that there is one in time."""
         executor = place.current
@@ -163,8 +173,6 @@ class Crew:
             place.current, place.spare = place.spare, None
             place.retired.append(executor)
             executor.retired = True
-            if not executor.outstanding:
-                executor.stop()
             self.turn_over(place)
 
     def _wear(self, executor: ExecutorHandle) -> tuple[bool, bool]:

@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from .connections import clean_connections, drop_dead_connections
 from .interruptible import Interruptible
@@ -52,6 +52,12 @@ class OrmThread(ThreadPoolExecutor):
             self._opened = False
             super().submit(close_old_connections)
 
+    def end(self) -> None:
+        """Close the connections, and end the thread."""
+        if self._opened:
+            super().submit(connections.close_all)
+        self.shutdown()
+
 
 class Driver:
     """Runs one coroutine after the other on an event loop that is kept, so that what belongs to it can be, too."""
@@ -60,12 +66,14 @@ class Driver:
         self.running: Interruptible | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._orm = OrmThread()
+        self._task_id = ""
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], task_id: str) -> Any:
         """Run a coroutine to its end; as with ``asyncio.run``, tasks that it leaves behind are cancelled."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-        self.running = interruptible = Interruptible(coroutine)
+        interruptible = Interruptible(coroutine)
+        self._task_id, self.running = task_id, interruptible
         try:
             return self._loop.run_until_complete(interruptible.start(self._loop, self._orm.context()))
         finally:
@@ -86,5 +94,18 @@ class Driver:
         if running is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(running.interrupt, error)
 
+    def cancel(self, task_id: str) -> None:
+        """Cancel the coroutine of a task, if it runs here. Any thread may call this."""
+        # Read before the id: if that is the wanted one then, this is its coroutine, or one that has ended.
+        running = self.running
+        if running is not None and self._loop is not None and self._task_id == task_id:
+            self._loop.call_soon_threadsafe(running.cancel)
+
     def rest(self) -> None:
         self._orm.rest()
+
+    def close(self) -> None:
+        """Give up the loop and the thread."""
+        self._orm.end()
+        if self._loop is not None:
+            self._loop.close()

@@ -139,8 +139,9 @@ class Executor:
             self._connection.sendall(frames.pack(kind, items))
 
     def _receive(self) -> None:
-        # The kernel may give an OS signal to any thread, but only in the main one does it end a sleep.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if self.options.pool != "gevent":  # where this runs in the main thread
+            # The kernel may give an OS signal to any thread, but only in the main one does it end a sleep.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             for kind, items in frames.receive(self._connection):
                 self._obey(kind, items)

@@ -27,7 +27,8 @@ from djqueue import registry
 from . import frames
 from .engines import serve
 from .executor import Executor, exit_now
-from .options import ExecutorOptions
+from .options import ExecutorOptions, PoolRefuses, refuse_what_tasks_need
+from .patched import become_executor
 from .progress import ProgressPage
 
 MESSAGE = struct.Struct("!iqd")
@@ -56,7 +57,7 @@ class ForkServerFailed(Exception):
 def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, list[str]]:
     """Fork the server; return its process id, the socket to talk to it, and the names of the tasks it has loaded.
 
-    Raises ``ForkServerFailed`` if a module with tasks cannot be imported.
+    Raises ``ForkServerFailed`` if a module with tasks cannot be imported, and ``PoolRefuses``.
     """
     connections.close_all()
     ours, theirs = socket.socketpair()
@@ -65,10 +66,10 @@ def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.soc
         ours.close()
         _serve_and_exit(theirs, page, options)
     theirs.close()
-    for _kind, (loaded, payload) in frames.receive(ours):
+    for refused, (loaded, payload) in frames.receive(ours):
         if not loaded:
             os.waitpid(pid, 0)
-            raise ForkServerFailed(payload)
+            raise (PoolRefuses if refused else ForkServerFailed)(payload)
         return pid, ours, payload
     raise ForkServerFailed("the fork server died while it loaded the tasks")
 
@@ -77,6 +78,10 @@ def _serve_and_exit(connection: socket.socket, page: ProgressPage, options: Exec
     try:
         try:
             registry.load_all()
+            refuse_what_tasks_need(options.pool, map(registry.get, registry.names()))
+        except PoolRefuses as error:
+            connection.sendall(frames.pack(1, [False, str(error)]))
+            os._exit(1)
         except BaseException:
             connection.sendall(frames.pack(0, [False, traceback.format_exc()]))
             os._exit(1)
@@ -181,6 +186,8 @@ class _ForkServer:
 
 def _run_executor(connection: socket.socket, page: ProgressPage, position: int, options: ExecutorOptions) -> None:
     """Be an executor for the rest of this process."""
+    if options.pool == "gevent":
+        become_executor(connection, page, position, options)
     status = 1
     try:
         serve(Executor(connection, page, position, options))

@@ -6,8 +6,9 @@ import math
 import os
 import re
 import socket
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from djqueue.calls import check_limit
 
@@ -15,8 +16,21 @@ from .queues import QueueSelection
 
 POOLS = {"processes": 0, "threads": 10, "asyncio": 100, "gevent": 100, "solo": 1}
 """The pools, and how many slots an executor has in each unless told; 0 is one per core."""
+IN_THE_WORKER = "it runs tasks in the worker itself, which cannot be killed"
+CANNOT = {
+    "solo": {
+        "time_limit": IN_THE_WORKER,
+        "max_tasks_per_child": IN_THE_WORKER,
+        "max_memory_per_child": IN_THE_WORKER,
+    }
+}
+"""What pools cannot do: options of workers and definitions, and why."""
 CONCURRENCY_MOST = 1024
 SLOTS_MOST = 10_000
+
+
+class PoolRefuses(Exception):
+    """The pool cannot honour something that a task asks for; the message names both."""
 
 
 class ExecutorOptions(NamedTuple):
@@ -49,6 +63,8 @@ class WorkerOptions:
     soft_time_limit: float | None = None
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
+    given: tuple[str, ...] = ()
+    """Values that are not defaults, each with where it comes from, to be shown."""
 
     @property
     def slots(self) -> int:
@@ -68,7 +84,7 @@ class WorkerOptions:
         )
 
 
-def worker_name(template: str) -> str:
+def worker_name(template: str, source: str = "-n") -> str:
     """Return a worker's name: ``%h`` is the host, ``%n`` its first label, ``%d`` the rest, ``%i`` the process id.
 
     A name without ``@`` gets the host appended, as Celery's have. Raises ``ValueError`` for other ``%`` sequences.
@@ -79,39 +95,42 @@ def worker_name(template: str) -> str:
 
     def expand(match: re.Match[str]) -> str:
         if match[0] not in known:
-            raise ValueError(f"expected -n to use only %h, %n, %d, %i and %%, got: {match[0]!r} in {template!r}")
+            raise ValueError(f"expected {source} to use only %h, %n, %d, %i and %%, got: {match[0]!r} in {template!r}")
         return known[match[0]]
 
     name = re.sub(r"%.?", expand, template)
     if not name.strip():
-        raise ValueError(f"expected -n to give the worker a name, got: {template!r}")
+        raise ValueError(f"expected {source} to give the worker a name, got: {template!r}")
     return name if "@" in name else f"{name}@{host}"
 
 
-def concurrency(asked: int | None, pool: str) -> int:
+def concurrency(asked: int | None, source: str, pool: str) -> int:
     """Return the number of slots in an executor, or of executors on the pool ``processes``; None asks for the usual.
 
     Raises ``ValueError`` for a number that the pool cannot have.
     """
-    if pool == "solo" and asked not in (None, 0, 1):
-        raise ValueError(f"expected --concurrency 1 with --pool solo, got: {asked}")
+    if pool == "solo" and asked not in (None, 1) and source.startswith("-"):
+        raise ValueError(f"expected {source} 1 with --pool solo, got: {asked}")
+    if pool == "solo":
+        return 1  # a debugger's pool takes a setting that is meant for real ones for what it is
     most = CONCURRENCY_MOST if pool == "processes" else SLOTS_MOST
     number = POOLS[pool] or cores() if asked is None else asked
     if not 1 <= number <= most:
-        raise ValueError(f"expected --concurrency to be 1 to {most} with --pool {pool}, got: {number}")
+        raise ValueError(f"expected {source} to be 1 to {most} with --pool {pool}, got: {number}")
     return number
 
 
-def processes(asked: int | None, pool: str, concurrency: int) -> int:
+def processes(asked: int | None, source: str, pool: str, concurrency: int) -> int:
     """Return the number of executors. Raises ``ValueError`` for a number that the pool cannot have."""
     if pool in ("processes", "solo"):
-        number = concurrency if asked is None else asked
-        if number != concurrency:
-            raise ValueError(f"expected no --processes with --pool {pool}, whose --concurrency it is, got: {asked}")
-        return number
+        if asked is not None and asked != concurrency:
+            raise ValueError(
+                f"expected no {source} with --pool {pool}, where --concurrency is the number of executors, got: {asked}"
+            )
+        return concurrency
     number = 1 if asked is None else asked
     if not 1 <= number <= CONCURRENCY_MOST:
-        raise ValueError(f"expected --processes to be 1 to {CONCURRENCY_MOST}, got: {number}")
+        raise ValueError(f"expected {source} to be 1 to {CONCURRENCY_MOST}, got: {number}")
     return number
 
 
@@ -120,24 +139,48 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def drain_timeout(asked: float | None) -> float | None:
+def drain_timeout(asked: float | None, source: str) -> float | None:
     """Return the seconds as asked. Raises ``ValueError`` for a number that is no duration."""
-    if asked is not None and not 0 <= asked < math.inf:
-        raise ValueError(f"expected --drain-timeout to be a number of seconds, 0 or more, got: {asked:g}")
+    if asked is None or asked == math.inf:
+        return None
+    if not asked >= 0:
+        raise ValueError(f"expected {source} to be a number of seconds, 0 or more, got: {asked:g}")
     return asked
 
 
-def limits(hard: float | None, soft: float | None) -> dict[str, float | None]:
-    """Return ``time_limit`` and ``soft_time_limit`` as asked. Raises ``ValueError`` if they make no sense."""
-    check_limit("--time-limit", hard)
-    check_limit("--soft-time-limit", soft)
-    if hard is not None and soft is not None and soft > hard:
-        raise ValueError(f"expected --soft-time-limit to be at most --time-limit ({hard:g} s), got: {soft:g}")
-    return {"time_limit": hard, "soft_time_limit": soft}
+def limits(hard: tuple[float | None, str], soft: tuple[float | None, str]) -> tuple[float | None, float | None]:
+    """Return the hard and the soft time limit, each asked for as a pair of seconds and source.
+
+    Raises ``ValueError`` if they make no sense.
+    """
+    most, least = _limit(*hard), _limit(*soft)
+    if most is not None and least is not None and least > most:
+        raise ValueError(f"expected {soft[1]} to be at most {hard[1]} ({most:g} s), got: {least:g}")
+    return most, least
 
 
-def most(option: str, asked: int | None) -> int | None:
+def _limit(asked: float | None, source: str) -> float | None:
+    return None if asked == math.inf else check_limit(source, asked)
+
+
+def most(asked: int | None, source: str) -> int | None:
     """Return a number as asked. Raises ``ValueError`` unless it is 1 or more."""
     if asked is not None and asked < 1:
-        raise ValueError(f"expected {option} to be 1 or more, got: {asked}")
+        raise ValueError(f"expected {source} to be 1 or more, got: {asked}")
     return asked
+
+
+def refuse_what_cannot_be(asked: WorkerOptions, sources: Mapping[str, str]) -> None:
+    """Raise ``ValueError`` if the pool cannot honour an option; ``sources`` are by name of the setting."""
+    for option, why in CANNOT.get(asked.pool, {}).items():
+        if (value := getattr(asked, option)) is not None:
+            source = sources[option.upper()]
+            raise ValueError(f"--pool {asked.pool} cannot honour {source} ({value:g}): {why}")
+
+
+def refuse_what_tasks_need(pool: str, definitions: Iterable[Any]) -> None:
+    """Raise ``PoolRefuses`` if the pool cannot honour an option of a definition."""
+    for definition in definitions:
+        for option, why in CANNOT.get(pool, {}).items():
+            if (value := getattr(definition, option, None)) is not None:
+                raise PoolRefuses(f"--pool {pool} cannot honour {option}={value:g} of task {definition.name}: {why}")

@@ -157,9 +157,7 @@ class Pool:
 
     def ready(self, executor: ExecutorHandle) -> None:
         """An executor has started."""
-        if self.crew.recycles:
-            for place in self.crew.places:
-                self.crew.turn_over(place)
+        self.crew.turn_all_over()
         self._distribute()
 
     def ended(self, executor: ExecutorHandle, items: list[Any]) -> None:
@@ -177,8 +175,8 @@ class Pool:
                 outcome = executor.condemned.get(task_id, outcome)
             outcomes.append(outcome)
         self._on_outcomes(outcomes)
-        if executor.retired and not executor.outstanding:
-            executor.stop()
+        if self.crew.recycles:
+            self.crew.turn_all_over()
         self._distribute()
 
     def returned(self, executor: ExecutorHandle, ids: list[str]) -> None:
@@ -186,8 +184,7 @@ class Pool:
         back = [claim for task_id in ids if (claim := executor.forget(task_id)) is not None]
         executor.sent -= len(back)
         self._waiting.put_back(back)
-        if executor.retired and not executor.outstanding:
-            executor.stop()
+        self.crew.turn_all_over()
         if self.stopping:
             self._release_waiting()
         else:

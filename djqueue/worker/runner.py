@@ -126,7 +126,7 @@ def _call(attempt: Attempt, order: Order, seat: Seat) -> Any:
         _begin(attempt, order, seat)
         attempt.begin()
         value = attempt.call()
-        return seat.drive(value) if inspect.iscoroutine(value) else value
+        return seat.drive(value, attempt.request.id) if inspect.iscoroutine(value) else value
     finally:
         seat.end()
 

@@ -32,5 +32,5 @@ class Seat(Protocol):
     def is_aborted(self, task_id: str) -> bool:
         """Whether the worker has said that nobody wants this task any more."""
 
-    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end, in a thread that has no event loop running."""
+    def drive(self, coroutine: Coroutine[Any, Any, Any], task_id: str) -> Any:
+        """Run a task's coroutine to its end, in a thread that has no event loop running."""

@@ -87,10 +87,15 @@ class Slot:
     def is_aborted(self, task_id: str) -> bool:
         return task_id in self._executor.aborted
 
-    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def drive(self, coroutine: Coroutine[Any, Any, Any], task_id: str) -> Any:
         if self.driver is None:
             self.driver = Driver()
-        return self.driver.run(coroutine)
+        return self.driver.run(coroutine, task_id)
+
+    def cancel(self, task_id: str) -> None:
+        """Cancel the task's coroutine if it is driven here. Any thread may call this."""
+        if self.driver is not None:
+            self.driver.cancel(task_id)
 
     def rest(self) -> None:
         """Nothing has run for a while."""

@@ -17,7 +17,7 @@ from . import forkserver
 from .crew import page_for
 from .engines import serve
 from .executor import Executor, exit_now
-from .options import WorkerOptions
+from .options import WorkerOptions, refuse_what_tasks_need
 from .progress import ProgressPage
 from .spawners import ForkSpawner, SoloSpawner
 from .worker import ExitCode, Worker
@@ -26,7 +26,7 @@ from .worker import ExitCode, Worker
 def run_worker(options: WorkerOptions) -> ExitCode:
     """Be a worker until it is told to stop. Call it in the main thread.
 
-    Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded.
+    Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded, and ``options.PoolRefuses``.
     """
     page = page_for(options)
     if options.pool == "solo":
@@ -46,6 +46,7 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
         registry.load_all()
     except Exception:
         raise forkserver.ForkServerFailed(traceback.format_exc()) from None
+    refuse_what_tasks_need(options.pool, map(registry.get, registry.names()))
     connections.close_all()
     spawner = SoloSpawner()
     worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))

@@ -133,6 +133,7 @@ class Worker:
             options.concurrency,
             f"djqueue {djqueue.__version__}, Django {django.get_version()}, Python {platform.python_version()}",
             settings.LEASE,
+            options.processes,
         )
         asked = monotonic()
         worker_id = await register(connection, row)
@@ -150,6 +151,8 @@ class Worker:
                 self._tasks,
                 describe_database(settings.DATABASE),
                 bool(settings.LISTEN),
+                options.processes,
+                options.given,
             )
         )
 

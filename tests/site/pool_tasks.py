@@ -134,16 +134,6 @@ def ignores_all(path: str, seconds: float) -> None:
             note(path, "ignored", type(error).__name__)
 
 
-@shared_task(time_limit=0.4, soft_time_limit=0.2)
-def limited() -> None:
-    time.sleep(60)
-
-
-@shared_task(bind=True, soft_time_limit=50, time_limit=60)
-def knows_its_limits(self: Any) -> list[Any]:
-    return [self.request.timelimit, self.request.time_limit, self.request.soft_time_limit]
-
-
 @shared_task(bind=True)
 def kills_its_executor(self: Any, path: str, number: int) -> int:
     """When ``number`` tasks have begun, ends the process in its first attempt."""

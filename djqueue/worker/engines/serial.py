@@ -89,7 +89,8 @@ class SerialEngine:
         """The main thread waits at the inbox."""
 
     def abort(self, task_id: str) -> None:
-        """A plain function asks by itself."""
+        """See ``Engine``. A plain function asks by itself."""
+        self._slot.cancel(task_id)
 
     def limit(self, serial: int) -> None:
         """See ``Engine``."""

@@ -186,4 +186,6 @@ class ThreadEngine:
             slot.interrupt()
 
     def abort(self, task_id: str) -> None:
-        """A plain function asks by itself."""
+        """See ``Engine``. A plain function asks by itself."""
+        for slot in self._slots:
+            slot.cancel(task_id)
