@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .eager import EagerResult as EagerResult
     from .enqueue import send_task as send_task
     from .results import AsyncResult as AsyncResult
+    from .task_logging import get_task_logger as get_task_logger
     from .uuid7 import new_task_id as uuid
 
 # Imported on first use, so that ``import djqueue`` needs no configured Django and costs nothing.
@@ -26,6 +27,7 @@ _PUBLIC = {
     "current_task": ("context", "current_task"),
     "EagerResult": ("eager", "EagerResult"),
     "allow_join_result": ("context", "allow_join_result"),
+    "get_task_logger": ("task_logging", "get_task_logger"),
     "register_task": ("decorator", "register_task"),
     "send_task": ("enqueue", "send_task"),
     "shared_task": ("decorator", "shared_task"),
@@ -40,6 +42,7 @@ __all__ = [
     "TaskDefinition",
     "allow_join_result",
     "current_task",
+    "get_task_logger",
     "register_task",
     "send_task",
     "shared_task",

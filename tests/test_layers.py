@@ -21,7 +21,7 @@ LAYERS = {
     " signals signature_check states uuid7",
     "rows": "migrations models store",
     "asking": "attempt context control decorator definition eager enqueue lookup options redaction registry"
-    " results retrying typed_arguments updates workflows",
+    " results retrying task_logging typed_arguments updates workflows",
     "doing": "beat worker",
     "edges": "admin apps backend checks doctor management observability testing",
 }

@@ -8,7 +8,7 @@ import platform
 import django
 
 import djqueue
-from djqueue import events
+from djqueue import events, signals
 from djqueue.records import Claim, Outcome
 from djqueue.serializers import decode
 from djqueue.states import Ending
@@ -20,7 +20,13 @@ FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
 def configure(level: str) -> None:
-    """Send djqueue's log to stderr at this level, unless the site's LOGGING sends it elsewhere."""
+    """Send djqueue's log to stderr at this level, unless the site's LOGGING sends it elsewhere.
+
+    A receiver of ``signals.setup_logging`` does it all instead.
+    """
+    if signals.setup_logging.receivers:
+        signals.setup_logging.send(None, loglevel=level, logfile=None, format=FORMAT, colorize=False)
+        return
     root = logging.getLogger("djqueue")
     root.setLevel(level)
     if not root.hasHandlers():

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
-from djqueue import registry
+from djqueue import registry, signals
 
 from . import frames
+from .announcements import Announcement, announce, has_receivers
 from .engines import serve
 from .executor import Executor, exit_now
 from .options import ExecutorOptions, PoolRefuses, refuse_what_tasks_need
@@ -35,14 +36,16 @@ MESSAGE = struct.Struct("!iqd")
 
 GRACE = 1.0
 """Seconds that executors have to end after their worker did."""
+FAREWELL = 5.0
+"""Seconds that receivers of ``worker_shutdown`` have."""
 
-SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED = range(1, 7)
+SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED, ANNOUNCE = range(1, 8)
 
 
 class Message(NamedTuple):
-    """``subject`` is an executor's position or process id, ``value`` an OS signal, a wait status or a monotonic time.
+    """``subject`` is an executor's position or process id, or an ``Announcement``.
 
-    Times are in seconds.
+    ``value`` is an OS signal, a wait status or a monotonic time in seconds.
     """
 
     kind: int
@@ -78,6 +81,7 @@ def _serve_and_exit(connection: socket.socket, page: ProgressPage, options: Exec
     try:
         try:
             registry.load_all()
+            signals.worker_init.send(options.hostname)
             refuse_what_tasks_need(options.pool, map(registry.get, registry.names()))
         except PoolRefuses as error:
             connection.sendall(frames.pack(1, [False, str(error)]))
@@ -101,6 +105,7 @@ class _ForkServer:
         self._page = page
         self._options = options
         self._children: set[int] = set()
+        self._announcing: set[int] = set()
         self._lease_until: float | None = None
 
     def serve(self) -> None:
@@ -139,29 +144,47 @@ class _ForkServer:
             os.kill(message.subject, int(message.value))
         elif message.kind == LEASE:
             self._lease_until = message.value
+        elif message.kind == ANNOUNCE:
+            self._announce(Announcement(message.subject), int(message.value), ours)
         return True
+
+    def _announce(self, what: Announcement, signum: int, ours: tuple[int, ...]) -> None:
+        """Call the site's receivers in a process of their own: whatever they do must not hold up the watchdog."""
+        if has_receivers(what):
+            pid = os.fork()
+            if pid == 0:
+                self._become_child(ours)
+                try:
+                    announce(what, self._options.hostname, signum)
+                finally:
+                    exit_now(0)
+            self._announcing.add(pid)
 
     def _spawn(self, position: int, descriptor: int, ours: tuple[int, ...]) -> None:
         pid = os.fork()
         if pid == 0:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self._connection.close()
-            for inherited in ours:
-                os.close(inherited)
+            self._become_child(ours)
             _run_executor(socket.socket(fileno=descriptor), self._page, position, self._options)
         os.close(descriptor)
         self._children.add(pid)
         self._tell(Message(SPAWNED, position, pid))
 
+    def _become_child(self, ours: tuple[int, ...]) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._connection.close()
+        for inherited in ours:
+            os.close(inherited)
+
     def _reap(self) -> None:
-        while self._children:
+        while self._children or self._announcing:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            self._announcing.discard(pid)
             if pid in self._children:
                 self._children.discard(pid)
                 self._tell(Message(EXITED, pid, status))
@@ -173,6 +196,12 @@ class _ForkServer:
             time.sleep(0.01)
             self._reap()
         self._kill_all()
+        deadline = time.monotonic() + FAREWELL
+        while self._announcing and time.monotonic() < deadline:
+            time.sleep(0.01)
+            self._reap()
+        for pid in self._announcing:
+            os.kill(pid, signal.SIGKILL)
 
     def _kill_all(self) -> None:
         self._lease_until = None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import monotonic
 from typing import Protocol
 
 from . import forkserver
-from .forkserver import MESSAGE, Message
+from .announcements import Announcement, announce, has_receivers
+from .forkserver import FAREWELL, MESSAGE, Message
 
 
 class Spawner(Protocol):
@@ -51,6 +53,10 @@ class ForkSpawner:
         """Tell the watchdog when the executors must be dead unless it hears of a later time."""
         self._tell(Message(forkserver.LEASE, 0, until))
 
+    def announce(self, what: Announcement, signum: int = 0) -> None:
+        """Tell the site's receivers what becomes of the worker."""
+        self._tell(Message(forkserver.ANNOUNCE, what, signum))
+
     def close(self) -> None:
         self._connection.close()
 
@@ -82,7 +88,9 @@ class SoloSpawner:
     ``BaseException`` or sits in C code does not heed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hostname: str) -> None:
+        self._hostname = hostname
+        self._announcing: list[threading.Thread] = []
         self.sockets: SimpleQueue[socket.socket | None] = SimpleQueue()
         self.on_spawned: Callable[[int, int], None]
         self.on_exited: Callable[[int, int], None]
@@ -111,6 +119,19 @@ class SoloSpawner:
             self._watchdog.cancel()
         pause = max(0.0, until - monotonic())
         self._watchdog = asyncio.get_running_loop().call_later(pause, lambda: self.interrupt())
+
+    def announce(self, what: Announcement, signum: int = 0) -> None:
+        """Call the site's receivers in a thread of their own: whatever they do must not hold up the loop."""
+        if has_receivers(what):
+            thread = threading.Thread(target=announce, args=(what, self._hostname, signum), name="djqueue-signals")
+            thread.start()
+            self._announcing.append(thread)
+
+    def bid_farewell(self) -> None:
+        """Let the receivers come to their end."""
+        deadline = monotonic() + FAREWELL
+        for thread in self._announcing:
+            thread.join(max(0.0, deadline - monotonic()))
 
     def close(self) -> None:
         self.sockets.put(None)

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import connections
 
-from djqueue import registry
+from djqueue import registry, signals
 
 from . import forkserver
 from .crew import page_for
@@ -47,8 +47,9 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     except Exception:
         raise forkserver.ForkServerFailed(traceback.format_exc()) from None
     refuse_what_tasks_need(options.pool, map(registry.get, registry.names()))
+    signals.worker_init.send(options.name)
     connections.close_all()
-    spawner = SoloSpawner()
+    spawner = SoloSpawner(options.name)
     worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))
     ended = [ExitCode.CRASHED]
     began, served = threading.Event(), threading.Event()
@@ -77,6 +78,7 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
         serve(executor)
     served.set()
     loop.join()
+    spawner.bid_farewell()
     return ended[0]
 
 
@@ -89,7 +91,7 @@ async def _run(worker: Worker) -> ExitCode:
 def _install_signals(worker: Worker) -> None:
     def stop(signum: int, frame: Any) -> None:
         if worker.asyncio_loop is not None and not worker.asyncio_loop.is_closed():
-            worker.asyncio_loop.call_soon_threadsafe(worker.stop)
+            worker.asyncio_loop.call_soon_threadsafe(worker.stop, signum)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

@@ -24,6 +24,7 @@ from djqueue.records import Outcome
 from djqueue.store.cancel import Cancellation
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
+from .announcements import Announcement
 from .clock import DatabaseClock
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
@@ -102,6 +103,7 @@ class Worker:
         if self._listener is not None:
             self._spawn_background(self._listener.run())
         self._announce()
+        self._spawner.announce(Announcement.READY)
         self._work = asyncio.create_task(self._loop.run())
         try:
             await asyncio.wait([self._work, upkeep], return_when=asyncio.FIRST_COMPLETED)
@@ -166,6 +168,7 @@ class Worker:
     def _renewed(self, until: float) -> None:
         self._loop.lease_until = until - settings.LEASE * LEASE_MARGIN
         self._spawner.lease(self._loop.lease_until)
+        self._spawner.announce(Announcement.HEARTBEAT)
 
     async def _lease_lost(self, connection: AsyncConnection) -> None:
         """Others may run our tasks by now: abort them, and begin again under a new id."""
@@ -187,12 +190,14 @@ class Worker:
             self._exit_code = ExitCode.CRASHED
             self._drain()
 
-    def stop(self) -> None:
-        """Drain; asked again, interrupt what runs; asked a third time, end now."""
+    def stop(self, signum: int = 0) -> None:
+        """Drain; asked again, interrupt what runs; asked a third time, end now. ``signum`` is the OS signal, if any."""
         self._stops += 1
         if self._stops == 1:
+            self._spawner.announce(Announcement.STOPPING, signum)
             self._drain()
         elif self._stops == 2:
+            self._spawner.announce(Announcement.STOPPING_NOW, signum)
             self._soft_stop()
         else:
             # The lease returns the rest: nobody renews it any more, and the fork server kills the executors.
@@ -245,6 +250,7 @@ class Worker:
         for task in self._background:
             task.cancel()
         self._pool.stop()
+        self._spawner.announce(Announcement.STOPPED)
         self._spawner.unwatch()
         self._spawner.close()
         try:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
+from django.db import close_old_connections
+
+from djqueue import signals
 from djqueue.worker.executor import Engine, Executor
 
 from .coroutines import CoroutineEngine
@@ -22,4 +26,9 @@ ENGINES: dict[str, Callable[[Executor], Engine]] = {
 
 def serve(executor: Executor) -> None:
     """Run what an executor is sent, until its worker says stop. Call it in the main thread."""
-    ENGINES[executor.options.pool](executor).serve()
+    signals.worker_process_init.send(None)
+    close_old_connections()
+    try:
+        ENGINES[executor.options.pool](executor).serve()
+    finally:
+        signals.worker_process_shutdown.send(None, pid=os.getpid(), exitcode=0)
