@@ -183,6 +183,12 @@ def test_enqueueing_is_blocked_where_a_test_has_no_database():
         noop.delay()
 
 
+def test_enqueueing_is_blocked_as_well_on_a_connection_that_is_open(db, django_db_blocker):
+    noop.delay()
+    with django_db_blocker.block(), pytest.raises(RuntimeError, match="Database access not allowed"):
+        noop.delay()
+
+
 class TestWakeUps:
     """Each test has a queue of its own, because a process sends at most one wake-up per queue in 20 ms."""
 
