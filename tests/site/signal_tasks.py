@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-
 from typing import Any
 
 from djqueue import get_task_logger, shared_task, signals
@@ -44,5 +43,3 @@ for each in (
 def logs(text: str) -> None:
     logger.info(text)
     logging.getLogger("site").warning("not a task's logger")
-
-
