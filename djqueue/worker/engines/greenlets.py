@@ -46,18 +46,16 @@ class GreenletSlot(ThreadSlot):
             self._greenlet.throw(error)
 
     def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self._real_thread.apply(copy_context().run, (self._drive, coroutine))
+
+    def _drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        # What belongs to a loop is patched, too, and belongs to the thread in which it was made.
         self.driver = driver = Driver()
         try:
-            return self._real_thread.apply(copy_context().run, (_drive, driver, coroutine))
+            return driver.run(coroutine)
         finally:
             self.driver = None
-
-
-def _drive(driver: Driver, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        return driver.run(coroutine)
-    finally:
-        driver.close()
+            driver.close()
 
 
 class GreenletEngine(ThreadEngine):
