@@ -1,5 +1,6 @@
 """The tasks that are measured: as little user code as possible, so that what remains is the queue's cost."""
 
+import asyncio
 import time
 
 from djqueue import shared_task
@@ -24,3 +25,14 @@ def noop_urgent() -> None:
 def stamp(called: float) -> float:
     """Return the seconds since ``called``, a moment of this machine's monotonic clock."""
     return time.monotonic() - called
+
+
+@shared_task
+def pause(seconds: float) -> None:
+    """Wait, as for an answer from somewhere else."""
+    time.sleep(seconds)
+
+
+@shared_task
+async def pause_async(seconds: float) -> None:
+    await asyncio.sleep(seconds)

@@ -14,7 +14,7 @@ from .many_tasks import assert_none_lost, enqueue_many
 from .site.pool_tasks import meets, process, sleeps_here, sleeps_on_the_loop, sleeps_there, takes_memory
 from .worker_process import Notes, Workers, all_finished, eventually, is_alive, stored
 
-POOLS = ["processes", "threads", "asyncio"]
+POOLS = ["processes", "threads", "asyncio", "gevent"]
 
 
 def processes_of(results: list[Any]) -> Counter[int]:
@@ -22,7 +22,7 @@ def processes_of(results: list[Any]) -> Counter[int]:
     return Counter(stored(result).value for result in results)
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", ["processes", "threads", "asyncio"])
 @pytest.mark.parametrize("most", [1, 7])
 def test_an_executor_runs_no_more_tasks_than_it_may(workers: Workers, pool: str, most: int) -> None:
     worker = workers.run("-P", pool, "-c", "2", "--max-tasks-per-child", str(most))
@@ -37,6 +37,17 @@ def test_an_executor_runs_no_more_tasks_than_it_may(workers: Workers, pool: str,
     # Of the old ones none is left, and nothing about them was alarming.
     eventually(lambda: len([e for e in worker.executors() if is_alive(e)]) <= 4)
     assert "ERROR" not in worker.log
+
+
+def test_where_executors_start_slowly_the_old_one_goes_on_until_the_next_is_ready(workers: Workers) -> None:
+    worker = workers.run("-P", "gevent", "-c", "2", "--max-tasks-per-child", "5")
+    (first,) = worker.executors()
+
+    ran = processes_of(process.delay_many(((), {}) for _ in range(40)))
+
+    assert ran[first.pid] >= 5
+    eventually(lambda: not is_alive(first), what="the first executor to end")
+    assert stored(process.delay()).value != first.pid
 
 
 @pytest.mark.parametrize("pool", POOLS)

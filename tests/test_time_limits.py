@@ -29,7 +29,7 @@ from .site.tasks import noop, sleeps
 from .worker_process import Notes, Workers, all_finished, eventually, stored
 
 LIMITED = ["tests.site.limited_tasks"]
-POOLS = ["processes", "threads", "asyncio"]
+POOLS = ["processes", "threads", "asyncio", "gevent"]
 FOREVER = 60.0
 """Seconds that no task here is meant to take."""
 
@@ -63,7 +63,7 @@ def test_a_soft_limit_that_is_not_caught_fails_the_task(workers: Workers, file: 
     assert worker.executors() == executors
 
 
-@pytest.mark.parametrize("pool", ["processes", "solo"])
+@pytest.mark.parametrize("pool", ["processes", "gevent", "solo"])
 def test_a_soft_limit_ends_a_sleep_in_the_main_thread(workers: Workers, pool: str) -> None:
     workers.run("-P", pool)
 
@@ -78,6 +78,7 @@ def test_a_soft_limit_ends_a_sleep_in_the_main_thread(workers: Workers, pool: st
         ("threads", sleeps_in_one_piece),
         ("asyncio", sleeps_in_one_piece),
         ("asyncio", blocks_the_loop),
+        ("gevent", sleeps_in_one_piece),
     ],
 )
 def test_a_hard_limit_ends_what_nothing_else_does_and_a_new_executor_goes_on(
@@ -110,7 +111,7 @@ def test_a_soft_limit_that_is_ignored_is_followed_by_the_hard_one(workers: Worke
     assert len(file.lines()) == 2
 
 
-@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+@pytest.mark.parametrize("pool", ["threads", "asyncio", "gevent"])
 def test_the_others_in_a_killed_executor_go_back_with_their_attempt_not_counted(
     workers: Workers, file: Notes, pool: str
 ) -> None:

@@ -59,6 +59,8 @@ class Crew:
         self._spawner = spawner
         self._page = page
         self._listener = listener
+        # Where one is forked in milliseconds, the number is kept to. Elsewhere tasks would wait for it too long.
+        self._starts_slowly = options.pool == "gevent"
         self._most_tasks = options.max_tasks_per_child
         self._most_memory = options.max_memory_per_child
         self._free = list(reversed(range(page.executors)))
@@ -147,9 +149,13 @@ class Crew:
         else:
             place.current = None if self.stopping else self._spawn()
 
-    def room(self, executor: ExecutorHandle) -> int | None:
-        """Return how many more tasks an executor may be sent before another follows it, None for any number."""
-        return None if self._most_tasks is None else self._most_tasks - executor.sent
+    def room(self, place: Place) -> int | None:
+        """Return how many more tasks the executor in a place may be sent, None for any number."""
+        if self._most_tasks is None or place.current is None:
+            return None
+        if self._starts_slowly and not (place.spare is not None and place.spare.is_ready):
+            return None
+        return self._most_tasks - place.current.sent
 
     def turn_all_over(self) -> None:
         """Turn every place over, and tell executors to end that have finished their last tasks."""

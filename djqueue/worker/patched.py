@@ -57,6 +57,9 @@ def main(given: dict[str, Any]) -> None:
     from .executor import Executor, exit_now
 
     connection = socket.socket(fileno=given["connection"])
+    # Of a coroutine's loop and of the greenlet that serves it the ORM, Django only sees that they share a thread. The
+    # connections are those of greenlets, so what it fears cannot happen.
+    os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     for descriptor in (given["connection"], given["page"][2]):
         os.set_inheritable(descriptor, False)
     django.setup()

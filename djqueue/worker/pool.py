@@ -25,7 +25,7 @@ PREFETCH = 0.05
 FRAME = 0.01
 """Seconds of work to send for a slot at once; a task that takes longer is only sent where it can start at once."""
 FRAME_MOST = 200
-"""Tasks in a frame."""
+"""Tasks in a frame, unless there are as many free slots."""
 CLAIM_MOST = 500
 """Tasks to claim at once."""
 HOLD_MOST = 1500
@@ -124,12 +124,12 @@ class Pool:
             if not self._waiting:
                 break
             # Executors with one slot take turns by themselves; those with many would leave nothing to the next.
-            most = -(-len(self._waiting) // (len(places) - number)) if shared else FRAME_MOST
-            self._fill(place, min(most, FRAME_MOST))
+            share = -(-len(self._waiting) // (len(places) - number)) if shared else len(self._waiting)
+            self._fill(place, share)
         if self._ticking is None and self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
-    def _fill(self, place: Place, most: int) -> None:
+    def _fill(self, place: Place, share: int) -> None:
         executor = place.current
         if executor is None or not executor.connected or executor.condemned:
             return
@@ -137,7 +137,8 @@ class Pool:
         # One whose tasks were recalled is slow: they would come back to it for ever.
         if free <= 0 and (executor.recalled or load >= FRAME * self._slots):
             return
-        if (room := self.crew.room(executor)) is not None:
+        most = min(share, max(free, FRAME_MOST))
+        if (room := self.crew.room(place)) is not None:
             most = min(most, room)
         claims: list[Claim] = []
         estimates: list[float] = []

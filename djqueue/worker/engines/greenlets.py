@@ -46,18 +46,16 @@ class GreenletSlot(ThreadSlot):
             self._greenlet.throw(error)
 
     def drive(self, coroutine: Coroutine[Any, Any, Any], task_id: str) -> Any:
+        return self._real_thread.apply(copy_context().run, (self._drive, coroutine, task_id))
+
+    def _drive(self, coroutine: Coroutine[Any, Any, Any], task_id: str) -> Any:
+        # What belongs to a loop is patched, too, and belongs to the thread in which it was made.
         self.driver = driver = Driver()
         try:
-            return self._real_thread.apply(copy_context().run, (_drive, driver, coroutine, task_id))
+            return driver.run(coroutine, task_id)
         finally:
             self.driver = None
-
-
-def _drive(driver: Driver, coroutine: Coroutine[Any, Any, Any], task_id: str) -> Any:
-    try:
-        return driver.run(coroutine, task_id)
-    finally:
-        driver.close()
+            driver.close()
 
 
 class GreenletEngine(ThreadEngine):
