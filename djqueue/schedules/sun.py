@@ -1,0 +1,90 @@
+"""``solar``: at an event of the sun, computed by ephem (``pip install django-djqueue[solar]``)."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+from .moments import Schedule
+
+# Celery's events: the altitude of the sun in degrees, which method finds it, and whether its centre counts. With
+# -0:34, the refraction of the Almanac, the air pressure is set to zero.
+EVENTS: dict[str, tuple[str, str, bool]] = {
+    "dawn_astronomical": ("-18", "next_rising", True),
+    "dawn_nautical": ("-12", "next_rising", True),
+    "dawn_civil": ("-6", "next_rising", True),
+    "sunrise": ("-0:34", "next_rising", False),
+    "solar_noon": ("0", "next_transit", False),
+    "sunset": ("-0:34", "next_setting", False),
+    "dusk_civil": ("-6", "next_setting", True),
+    "dusk_nautical": ("-12", "next_setting", True),
+    "dusk_astronomical": ("-18", "next_setting", True),
+}
+POLAR_DAYS = 370
+"""Where the sun does not rise or set for months, the event is looked for so many days ahead."""
+SAME_EVENT = timedelta(minutes=2)
+"""Two events of one kind are further apart; computed from different moments, one event moves by less than a second."""
+
+
+class solar(Schedule):
+    """Due at an event of the sun at a place: ``solar("sunset", lat=52.5, lon=13.4)``.
+
+    ``lat`` and ``lon`` are degrees, north and east positive. Where there is no such event for a while, as in polar
+    summers, it is due when there is one again. Raises ``ValueError``, and ``ImportError`` where ephem is missing.
+    """
+
+    def __init__(self, event: str, lat: float, lon: float) -> None:
+        if event not in EVENTS:
+            raise ValueError(f"expected event to be one of {', '.join(EVENTS)}, got: {event!r}")
+        self.event = event
+        self.lat, self.lon = _degrees("lat", lat, 90), _degrees("lon", lon, 180)
+        _ephem()
+
+    def next_after(self, after: datetime, zone: tzinfo) -> datetime | None:
+        after = after.astimezone(UTC)
+        # From a little before: an event that is rounded up to the second may lie just behind ``after``.
+        found = self._search(after - timedelta(seconds=2))
+        if found is not None and found <= after:
+            found = self._search(after + SAME_EVENT)
+        return found
+
+    def _search(self, start: datetime) -> datetime | None:
+        ephem = _ephem()
+        horizon, method, use_center = EVENTS[self.event]
+        observer = ephem.Observer()
+        observer.lat, observer.lon = str(self.lat), str(self.lon)
+        observer.horizon, observer.elevation, observer.pressure = horizon, 0, 0
+        options = {} if method == "next_transit" else {"use_center": use_center}
+        for days in range(POLAR_DAYS):
+            observer.date = (start + timedelta(days=days)).replace(tzinfo=None)
+            try:
+                found: datetime = getattr(observer, method)(ephem.Sun(), **options).datetime()
+            except ephem.CircumpolarError:
+                continue
+            return (found + timedelta(microseconds=999_999)).replace(microsecond=0, tzinfo=UTC)
+        return None
+
+    def __repr__(self) -> str:
+        return f"<solar: {self.event} at latitude {self.lat}, longitude: {self.lon}>"
+
+    def _identity(self) -> tuple[object, ...]:
+        return (self.event, self.lat, self.lon)
+
+
+def _degrees(name: str, given: Any, most: int) -> float:
+    try:
+        degrees = float(given)
+    except (TypeError, ValueError):
+        degrees = math.nan
+    if isinstance(given, bool) or not -most <= degrees <= most:
+        raise ValueError(f"expected {name} to be degrees from -{most} to {most}, got: {given!r}")
+    return degrees
+
+
+def _ephem() -> Any:
+    try:
+        import ephem
+    except ImportError:
+        raise ImportError("solar schedules need ephem: pip install 'django-djqueue[solar]'") from None
+    return ephem
