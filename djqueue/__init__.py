@@ -17,18 +17,28 @@ if TYPE_CHECKING:
     from .eager import EagerResult as EagerResult
     from .enqueue import send_task as send_task
     from .results import AsyncResult as AsyncResult
+    from .schedules import clocked as clocked
+    from .schedules import cron as cron
+    from .schedules import crontab as crontab
+    from .schedules import interval as interval
+    from .schedules import solar as solar
     from .uuid7 import new_task_id as uuid
 
 # Imported on first use, so that ``import djqueue`` needs no configured Django and costs nothing.
 _PUBLIC = {
     "AsyncResult": ("results", "AsyncResult"),
     "TaskDefinition": ("definition", "TaskDefinition"),
+    "clocked": ("schedules", "clocked"),
+    "cron": ("schedules", "cron"),
+    "crontab": ("schedules", "crontab"),
     "current_task": ("context", "current_task"),
     "EagerResult": ("eager", "EagerResult"),
     "allow_join_result": ("context", "allow_join_result"),
+    "interval": ("schedules", "interval"),
     "register_task": ("decorator", "register_task"),
     "send_task": ("enqueue", "send_task"),
     "shared_task": ("decorator", "shared_task"),
+    "solar": ("schedules", "solar"),
     "task": ("decorator", "task"),
     "states": ("states", None),
     "uuid": ("uuid7", "new_task_id"),
@@ -39,10 +49,15 @@ __all__ = [
     "EagerResult",
     "TaskDefinition",
     "allow_join_result",
+    "clocked",
+    "cron",
+    "crontab",
     "current_task",
+    "interval",
     "register_task",
     "send_task",
     "shared_task",
+    "solar",
     "states",
     "task",
     "uuid",

@@ -59,6 +59,7 @@ class TaskDefinition:
     track_started: bool = True
     trail: bool = True
     resultrepr_maxsize: int = 1024
+    schedule: Any = None
 
     MaxRetriesExceededError: ClassVar[type[Exception]] = MaxRetriesExceededError
 

@@ -17,7 +17,7 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf crontab events exceptions limits records routing serializers signals"
+    "pure": "backoff calls conf events exceptions limits records routing schedules serializers signals"
     " signature_check states uuid7",
     "rows": "migrations models store",
     "asking": "attempt context control decorator definition eager enqueue options registry results"
@@ -26,7 +26,7 @@ LAYERS = {
     "edges": "admin apps backend checks doctor management observability testing",
 }
 LAYER_OF = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
-OPTIONAL = {"msgpack", "opentelemetry", "prometheus_client", "yaml"}
+OPTIONAL = {"ephem", "msgpack", "opentelemetry", "prometheus_client", "yaml"}
 # Functions that import, and why.
 LATE_IMPORTS = {
     ("djqueue.apps", "ready"): "checks register themselves once the apps are loaded",

@@ -10,7 +10,7 @@ from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from djqueue.schedules import Schedule, cron, crontab, schedule
+from djqueue.schedules import Timing, cron, crontab, schedule
 
 from .wall_clock import DAY, walked, zones_with_changes
 
@@ -24,7 +24,7 @@ LINES = [
 ]  # fmt: skip
 
 
-def slots(rule: Schedule, start: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
+def slots(rule: Timing, start: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
     return list(rule.between(start, until, zone))
 
 

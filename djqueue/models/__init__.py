@@ -3,6 +3,7 @@
 from .places import CancelledTask, ReadyTask, RunningTask, ScheduledTask
 from .queue import Queue
 from .results import TaskAttempt, TaskResult
+from .schedules import Schedule, ScheduleRun
 from .task import Task
 from .worker import Worker
 
@@ -11,6 +12,8 @@ __all__ = [
     "Queue",
     "ReadyTask",
     "RunningTask",
+    "Schedule",
+    "ScheduleRun",
     "ScheduledTask",
     "Task",
     "TaskAttempt",

@@ -6,7 +6,7 @@
 from .cronlines import cron
 from .crontabs import crontab
 from .intervals import clocked, interval, schedule
-from .moments import Schedule
 from .sun import solar
+from .timing import Timing
 
-__all__ = ["Schedule", "clocked", "cron", "crontab", "interval", "schedule", "solar"]
+__all__ = ["Timing", "clocked", "cron", "crontab", "interval", "schedule", "solar"]

@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 
 from croniter import CroniterBadDateError, CroniterError, croniter
 
-from .moments import Schedule
+from .timing import Timing
 from .walltime import next_fixed, next_repeating
 
 ALIASES = {
@@ -21,7 +21,7 @@ ALIASES = {
 YEARS = 40
 
 
-class cron(Schedule):
+class cron(Timing):
     """Due when a cron string matches: five fields, or six with the seconds last, or an alias such as ``@daily``.
 
     Follows croniter: a day of the month and a day of the week are OR-ed if both are restricted, Sunday is 0 or 7, and

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 
-from .moments import Schedule
+from .timing import Timing
 from .walltime import next_fixed, next_repeating
 
 Field = int | str | Iterable[int]
@@ -17,10 +17,22 @@ LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 FULL_NAMES = {
-    **{name: name[:3] for name in "sunday monday tuesday wednesday thursday friday saturday".split()},
+    **{name: name[:3] for name in ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]},
     **{
         name: name[:3]
-        for name in "january february march april june july august september october november december".split()
+        for name in [
+            "january",
+            "february",
+            "march",
+            "april",
+            "june",
+            "july",
+            "august",
+            "september",
+            "october",
+            "november",
+            "december",
+        ]
     },
 }
 YEARS = 40
@@ -47,7 +59,7 @@ ORDER = (MINUTE, HOUR, DAY_OF_MONTH, MONTH_OF_YEAR, DAY_OF_WEEK)
 PART = re.compile(r"(?:(?P<star>\*)|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\w+))?", re.ASCII)
 
 
-class crontab(Schedule):
+class crontab(Timing):
     """Due whenever all five fields match what the clock on the wall shows.
 
     Each field is a number, a string (``*``, ``*/15``, ``8-18/2``, ``mon-fri``, ``1,15``) or an iterable of numbers.
@@ -85,8 +97,7 @@ class crontab(Schedule):
         fields = crontab.split() if isinstance(crontab, str) else ()
         if len(fields) != len(ORDER):
             raise ValueError(
-                "expected a crontab of five fields (minute, hour, day of month, month, day of week), "
-                f"got: {crontab!r}"
+                f"expected a crontab of five fields (minute, hour, day of month, month, day of week), got: {crontab!r}"
             )
         minute, hour, day_of_month, month_of_year, day_of_week = fields
         return cls(minute, hour, day_of_week, day_of_month, month_of_year)
@@ -98,9 +109,8 @@ class crontab(Schedule):
     def next_wall(self, shown: datetime) -> datetime | None:
         """Return the first matching wall time after ``shown``, without regard to zones."""
         shown = shown.replace(second=0, microsecond=0) + timedelta(minutes=1)
-        if self._matches_day(shown):
-            if (later := self._later_today(shown)) is not None:
-                return later
+        if self._matches_day(shown) and (later := self._later_today(shown)) is not None:
+            return later
         start = shown.replace(hour=self._hours[0], minute=self._minutes[0])
         for day in self._days_after(start):
             return day

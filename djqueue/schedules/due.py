@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from enum import IntEnum
 
-from .moments import Schedule
-
-
-class Misfire(IntEnum):
-    """What becomes of slots that passed while no beat was there."""
-
-    SKIP = 1
-    ONCE = 2
-    ALL = 3
+from .rules import MISFIRE_LIMIT, Misfire
+from .timing import Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +15,7 @@ class Rule:
 
     misfire: Misfire = Misfire.ONCE
     grace: timedelta = timedelta(seconds=10)
-    limit: int = 100
+    limit: int = MISFIRE_LIMIT
     end_at: datetime | None = None
 
 
@@ -36,7 +28,7 @@ class Verdict:
     missed: bool
 
 
-def judge(schedule: Schedule, due_at: datetime, now: datetime, zone: tzinfo, rule: Rule) -> Verdict:
+def judge(schedule: Timing, due_at: datetime, now: datetime, zone: tzinfo, rule: Rule) -> Verdict:
     """Decide on a schedule whose first slot that was not fired yet is ``due_at``.
 
     Slots within the grace all fire. If there are only older ones, the misfire rule decides: none, the latest, or all

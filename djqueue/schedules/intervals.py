@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from django.utils import timezone
 
-from .moments import Schedule
+from .timing import Timing
 from .walltime import moment_of, wall
 
 SHORTEST = timedelta(milliseconds=100)
@@ -15,7 +15,7 @@ LONGEST = timedelta(days=36525)
 UNITS = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1))
 
 
-class schedule(Schedule):
+class schedule(Timing):
     """Due every ``run_every`` (seconds or ``timedelta``), counted from slot to slot, whatever the clocks show.
 
     With ``relative`` it is due when the clock on the wall shows a whole day, hour, minute or second, whichever is the
@@ -84,13 +84,13 @@ class schedule(Schedule):
         """Equal to another schedule, or as in Celery to its ``run_every``."""
         return self.run_every == other if isinstance(other, timedelta) else super().__eq__(other)
 
-    __hash__ = Schedule.__hash__
+    __hash__ = Timing.__hash__
 
 
 interval = schedule
 
 
-class clocked(Schedule):
+class clocked(Timing):
     """Due once, at ``clocked_time``, an aware datetime (a naive one is in the current time zone)."""
 
     def __init__(self, clocked_time: datetime) -> None:

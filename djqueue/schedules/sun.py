@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from .moments import Schedule
+from .timing import Timing
 
 # Celery's events: the altitude of the sun in degrees, which method finds it, and whether its centre counts. With
 # -0:34, the refraction of the Almanac, the air pressure is set to zero.
@@ -27,7 +27,7 @@ SAME_EVENT = timedelta(minutes=2)
 """Two events of one kind are further apart; computed from different moments, one event moves by less than a second."""
 
 
-class solar(Schedule):
+class solar(Timing):
     """Due at an event of the sun at a place: ``solar("sunset", lat=52.5, lon=13.4)``.
 
     ``lat`` and ``lon`` are degrees, north and east positive. Where there is no such event for a while, as in polar

@@ -23,7 +23,7 @@ class DueState(NamedTuple):
     next: float
 
 
-class Schedule:
+class Timing:
     """When something is due. A subclass says when the next slot after a moment is."""
 
     def next_after(self, after: datetime, zone: tzinfo) -> datetime | None:
@@ -47,10 +47,7 @@ class Schedule:
         window = FIRST_WINDOW
         while True:
             start = now - window
-            if start <= first:
-                slots = [first, *self.between(first, now, zone)]
-            else:
-                slots = list(self.between(start, now, zone))
+            slots = [first, *self.between(first, now, zone)] if start <= first else list(self.between(start, now, zone))
             if start <= first or len(slots) >= limit:
                 return slots[-limit:]
             window *= WINDOW_GROWTH
@@ -78,7 +75,7 @@ class Schedule:
         raise NotImplementedError
 
     def __eq__(self, other: Any) -> bool:
-        if isinstance(other, Schedule):
+        if isinstance(other, Timing):
             return type(self) is type(other) and self._identity() == other._identity()
         return NotImplemented
 
