@@ -266,5 +266,5 @@ def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -
 def _tell_of(signal: signals.Signal, task: NewTask) -> None:
     if signal.receivers:
         headers = {"id": task.id, "task": task.name, "argsrepr": None}
-        body = (decode(task.args), decode(task.kwargs), {})
-        signal.send(task.name, body=body, exchange="", routing_key=task.queue, headers=headers, properties={})
+        body = (decode(task.args), decode(task.kwargs))
+        signal.send(task.name, body=(*body, {}), exchange="", routing_key=task.queue, headers=headers, properties={})

@@ -3,7 +3,8 @@
 from .places import CancelledTask, ReadyTask, RunningTask, ScheduledTask
 from .queue import Queue
 from .results import TaskAttempt, TaskResult
-from .schedules import Schedule, ScheduleRun
+from .schedule_runs import ScheduleRun
+from .schedules import Schedule
 from .task import Task
 from .worker import Worker
 

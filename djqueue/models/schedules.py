@@ -1,4 +1,4 @@
-"""Schedules, and what became of their slots."""
+"""Schedules: when to enqueue which task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from djqueue.conf import settings
 from djqueue.routing import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue
 from djqueue.schedules import Timing, declared, stored
-from djqueue.schedules.rules import MISFIRE_LIMIT, MOST_MISFIRES, Fate, Misfire, Overlap, Source
+from djqueue.schedules.rules import MISFIRE_LIMIT, MOST_MISFIRES, Misfire, Overlap, Source
 from djqueue.schedules.stored import When, timing_of
 from djqueue.store.beat import database_clock, tell_beats
 
@@ -40,13 +40,6 @@ OVERLAPS = [
     (Overlap.QUEUE.value, _("wait for the end")),
 ]
 SOURCES = [(Source.CODE.value, _("code")), (Source.ADMIN.value, _("admin"))]
-FATES = [
-    (Fate.ENQUEUED.value, _("enqueued")),
-    (Fate.SKIPPED.value, _("skipped")),
-    (Fate.MISSED.value, _("missed")),
-    (Fate.FAILED.value, _("failed")),
-    (Fate.BY_HAND.value, _("by hand")),
-]
 # Columns in which a mistake in the timing is shown.
 COLUMN_OF = {
     stored.CRONTAB: "expression",
@@ -56,7 +49,7 @@ COLUMN_OF = {
     stored.SOLAR: "solar_event",
 }
 KEPT_BY_BEAT = frozenset(
-    [
+    (
         "next_run_at",
         "held_until",
         "last_run_at",
@@ -65,7 +58,7 @@ KEPT_BY_BEAT = frozenset(
         "total_skipped",
         "last_error",
         "last_error_at",
-    ]
+    )
 )
 """Columns that a beat may write at any moment, so that saving a schedule must not write back what it once read."""
 
@@ -181,6 +174,23 @@ class Schedule(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def save(self, *, update_fields: Iterable[str] | None = None, using: str | None = None, **options: Any) -> None:
+        """Validate and store. Raises ``ValidationError``. ``update_fields`` is for columns that move no slot."""
+        using = using or self._state.db or settings.DATABASE
+        if update_fields is not None:
+            super().save(update_fields=update_fields, using=using, **options)
+            return
+        self.full_clean(validate_unique=False, validate_constraints=False)
+        with transaction.atomic(using=using):
+            row = None if self._state.adding else type(self).objects.using(using).select_for_update().filter(pk=self.pk)
+            before = row.first() if row is not None else None
+            if before is None:
+                self._begin(using)
+                super().save(using=using, **options)
+            else:
+                self._save_over(before, using, options)
+            tell_beats(using)
+
     @property
     def when(self) -> When:
         return When(
@@ -193,12 +203,12 @@ class Schedule(models.Model):
         return ZoneInfo(self.timezone or django_settings.TIME_ZONE)
 
     def timing(self) -> Timing:
-        """Return when this is due. Raises ``ValueError``, ``TypeError`` or ``ImportError`` if the row makes no sense."""
+        """Return when this is due. Raises ``ValueError``, ``TypeError`` or ``ImportError``."""
         return timing_of(self.when)
 
     def next_slots(self, number: int, after: datetime) -> list[datetime]:
         """Return the next slots after a moment, as if the schedule were switched on then."""
-        timing, slots = self.timing(), []
+        timing, slots = self.timing(), list[datetime]()
         slot = timing.first(after, self.zone, self.start_at)
         while slot is not None and len(slots) < number and (self.end_at is None or slot <= self.end_at):
             slots.append(slot)
@@ -221,23 +231,6 @@ class Schedule(models.Model):
             wrong[COLUMN_OF.get(self.kind, "kind")] = str(error)
         if wrong:
             raise ValidationError(wrong)
-
-    def save(self, *, update_fields: Iterable[str] | None = None, using: str | None = None, **options: Any) -> None:
-        """Validate and store. Raises ``ValidationError``. ``update_fields`` is for columns that move no slot."""
-        using = using or self._state.db or settings.DATABASE
-        if update_fields is not None:
-            super().save(update_fields=update_fields, using=using, **options)
-            return
-        self.full_clean(validate_unique=False, validate_constraints=False)
-        with transaction.atomic(using=using):
-            row = None if self._state.adding else type(self).objects.using(using).select_for_update().filter(pk=self.pk)
-            before = row.first() if row is not None else None
-            if before is None:
-                self._begin(using)
-                super().save(using=using, **options)
-            else:
-                self._save_over(before, using, options)
-            tell_beats(using)
 
     def _save_over(self, before: Schedule, using: str, options: dict[str, Any]) -> None:
         columns = {f.name for f in self._meta.concrete_fields if not f.primary_key} - KEPT_BY_BEAT - {"created_at"}
@@ -293,29 +286,3 @@ CHECKS: dict[str, Any] = {
     "expires": _check_positive,
     "jitter": _check_jitter,
 }
-
-
-class ScheduleRun(models.Model):
-    """What became of a slot. The key is what lets a slot fire only once."""
-
-    pk = models.CompositePrimaryKey("schedule", "due_at")
-    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, db_index=False, related_name="runs")
-    due_at = models.DateTimeField(_("due"))
-    fired_at = models.DateTimeField(_("fired"))
-    fate = models.SmallIntegerField(_("outcome"), choices=FATES)
-    task_id = models.UUIDField(null=True)
-    note = models.TextField(_("note"), blank=True, default="")
-
-    class Meta:
-        verbose_name = _("run of a schedule")
-        verbose_name_plural = _("runs of schedules")
-        default_permissions = ("view",)
-        db_table_comment = "Slots of schedules and what became of them; pruned by age."
-        required_db_features = ("supports_comments",)
-        indexes = [models.Index(fields=["due_at"], name="djqueue_schedulerun_due")]
-        constraints = [
-            models.CheckConstraint(name="djqueue_schedulerun_fate", condition=Q(fate__in=[f.value for f in Fate])),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.schedule_id} {self.due_at:%Y-%m-%d %H:%M:%S}"

@@ -1,6 +1,7 @@
 """Schedules: when something is due. Celery's names, computed without side effects.
 
-``crontab``, ``schedule`` (also called ``interval``), ``solar`` and ``clocked`` are Celery's; ``cron`` reads cron strings.
+``crontab``, ``schedule`` (also called ``interval``), ``solar`` and ``clocked`` are Celery's; ``cron`` reads cron
+strings.
 """
 
 from .cronlines import cron

@@ -16,25 +16,11 @@ Field = int | str | Iterable[int]
 LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-FULL_NAMES = {
-    **{name: name[:3] for name in ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]},
-    **{
-        name: name[:3]
-        for name in [
-            "january",
-            "february",
-            "march",
-            "april",
-            "june",
-            "july",
-            "august",
-            "september",
-            "october",
-            "november",
-            "december",
-        ]
-    },
-}
+LONG_NAMES = (
+    "sunday monday tuesday wednesday thursday friday saturday "
+    "january february march april june july august september october november december"
+)
+FULL_NAMES = {name: name[:3] for name in LONG_NAMES.split()}
 YEARS = 40
 """A 29th of February on a given day of the week comes within so many years, also across a year like 2100."""
 

@@ -104,7 +104,7 @@ def declare_task(task: str, given: object) -> Declaration:
     The schedule is named after the task unless the dict has a ``name``. Raises ``ValueError``.
     """
     entry = dict(given) if isinstance(given, Mapping) else {"schedule": given}
-    name = entry.pop("name", task)
+    name: Any = entry.pop("name", task)
     if "task" in entry:
         raise ValueError(f"schedule {name!r}: expected no 'task' in the schedule of a task, got: {entry['task']!r}")
     return declare(name, {**entry, "task": task})
