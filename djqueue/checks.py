@@ -12,6 +12,7 @@ from django.core.management import get_commands
 from django.db import connections
 
 from . import conf
+from .schedules.declared import declare
 
 
 @register("djqueue")
@@ -32,6 +33,21 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
                         id="djqueue.E003",
                     )
                 )
+    return found
+
+
+@register("djqueue")
+def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E004: an entry of ``SCHEDULES`` makes no sense."""
+    if conf.problems(getattr(django_settings, "DJQUEUE", {})):
+        return []
+    found: list[CheckMessage] = []
+    for name, entry in conf.settings.SCHEDULES.items():
+        try:
+            declare(name, entry)
+        except ValueError as error:
+            hint = 'For example {"task": "shop.tasks.clean", "schedule": crontab(minute=0, hour=4)}.'
+            found.append(Error(str(error), hint=hint, id="djqueue.E004"))
     return found
 
 

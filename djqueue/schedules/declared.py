@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from djqueue.calls import check_arguments, check_expires, stored_options
 from djqueue.conf import did_you_mean
+from djqueue.exceptions import EncodeError
 from djqueue.routing import check_priority, check_queue
 from djqueue.serializers import encode
 
@@ -92,7 +93,7 @@ def declare(name: str, given: object) -> Declaration:
         if key in ("task", "schedule") or given.get(key) is not None:
             try:
                 values[key] = check(given.get(key))
-            except (TypeError, ValueError, ImportError) as error:
+            except (TypeError, ValueError, ImportError, EncodeError) as error:
                 raise ValueError(f"schedule {name!r}, {key}: {error}") from None
     timing = values.pop("schedule")
     return _assembled(name, timing, bool(given.get("relative")), values)

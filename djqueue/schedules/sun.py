@@ -23,8 +23,7 @@ EVENTS: dict[str, tuple[str, str, bool]] = {
 }
 POLAR_DAYS = 370
 """Where the sun does not rise or set for months, the event is looked for so many days ahead."""
-SAME_EVENT = timedelta(minutes=2)
-"""Two events of one kind are further apart; computed from different moments, one event moves by less than a second."""
+DAY = timedelta(days=1)
 
 
 class solar(Timing):
@@ -43,27 +42,30 @@ class solar(Timing):
 
     def next_after(self, after: datetime, zone: tzinfo) -> datetime | None:
         after = after.astimezone(UTC)
-        # From a little before: an event that is rounded up to the second may lie just behind ``after``.
-        found = self._search(after - timedelta(seconds=2))
-        if found is not None and found <= after:
-            found = self._search(after + SAME_EVENT)
-        return found
+        # The search approaches an event from where it starts, and ends up to a second beside it. So that everybody
+        # finds the same second, each day's event is always searched from the mean midnight of the place.
+        midnight = after.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(hours=self.lon / 15)
+        for days in range(-2, POLAR_DAYS):
+            start = midnight + timedelta(days=days)
+            found = self._search(start)
+            if found is not None and after < found <= start + DAY:
+                return found
+        return None
 
     def _search(self, start: datetime) -> datetime | None:
+        """Return the first event after ``start``, to the second; None if the sun stays up or down."""
         ephem = _ephem()
         horizon, method, use_center = EVENTS[self.event]
         observer = ephem.Observer()
         observer.lat, observer.lon = str(self.lat), str(self.lon)
         observer.horizon, observer.elevation, observer.pressure = horizon, 0, 0
+        observer.date = start.replace(tzinfo=None)
         options = {} if method == "next_transit" else {"use_center": use_center}
-        for days in range(POLAR_DAYS):
-            observer.date = (start + timedelta(days=days)).replace(tzinfo=None)
-            try:
-                found: datetime = getattr(observer, method)(ephem.Sun(), **options).datetime()
-            except ephem.CircumpolarError:
-                continue
-            return (found + timedelta(microseconds=999_999)).replace(microsecond=0, tzinfo=UTC)
-        return None
+        try:
+            found: datetime = getattr(observer, method)(ephem.Sun(), **options).datetime()
+        except ephem.CircumpolarError:
+            return None
+        return (found + timedelta(milliseconds=500)).replace(microsecond=0, tzinfo=UTC)
 
     def __repr__(self) -> str:
         return f"<solar: {self.event} at latitude {self.lat}, longitude: {self.lon}>"
