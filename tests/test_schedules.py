@@ -98,7 +98,9 @@ def test_days_of_the_month_and_of_the_week_are_anded():
     first_mondays = list(crontab(0, 7, "mon", "1-7").between(NOON, NOON + timedelta(days=95), ZoneInfo("UTC")))
     assert [slot.day for slot in first_mondays] == [1, 6, 3]
     either = list(cron("0 7 1-7 * mon").between(NOON, NOON + timedelta(days=31), ZoneInfo("UTC")))
-    assert {slot.weekday() for slot in either} == set(range(7))
+    assert all(slot.weekday() == 0 or slot.day <= 7 for slot in either)
+    assert any(slot.day > 7 for slot in either)
+    assert any(slot.weekday() != 0 for slot in either)
 
 
 def test_timings_are_equal_by_what_they_mean_and_survive_pickling():
@@ -240,7 +242,7 @@ def test_a_naive_time_is_in_the_current_zone():
     limit=st.integers(1, 40),
     grace=st.integers(0, 120),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_what_fires_is_what_walking_from_slot_to_slot_says(timing, first, late, misfire, limit, grace):
     """The short cuts for long absences change nothing."""
     due_at = timing.next_after(first, BERLIN)

@@ -18,6 +18,10 @@ from djqueue.schedules.stored import When
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('djqueue.schedules'))"
 
 
+RETIRED = "retired"
+"""A key of ``Schedule.declared``: the code no longer declares it."""
+
+
 class Synced(NamedTuple):
     """Names of schedules that were added, changed, switched off, or left alone because the admin has their name."""
 
@@ -89,7 +93,7 @@ def _merge(row: Schedule, declaration: Declaration, using: str) -> bool:
     values = declaration.values()
     if row.declared == values:
         return False
-    before: dict[str, Any] = row.declared or {"enabled": False}  # it was switched off when it was no longer declared
+    before: dict[str, Any] = row.declared or {}
     for value in VALUES:
         if values[value] != before.get(value, values[value]) and _get(row, value) == before.get(value):
             _set(row, value, getattr(declaration, value))
@@ -99,11 +103,18 @@ def _merge(row: Schedule, declaration: Declaration, using: str) -> bool:
 
 
 def _retire(declared: dict[str, Declaration], using: str) -> list[str]:
-    gone = Schedule.objects.using(using).filter(source=Source.CODE, declared__isnull=False)
-    gone = gone.exclude(name__in=list(declared))
-    names = list(gone.values_list("name", flat=True))
-    gone.update(declared=None, enabled=False, next_run_at=None, held_until=None)
-    return names
+    """Switch off what is no longer declared, and note that it was not an operator who did."""
+    retired = []
+    for row in Schedule.objects.using(using).filter(source=Source.CODE).exclude(name__in=list(declared)):
+        noted = dict(row.declared or {})
+        if noted.get(RETIRED):
+            continue
+        if row.enabled:
+            noted["enabled"] = row.enabled = False
+        row.declared = {**noted, RETIRED: True}
+        _save(row, using)
+        retired.append(row.name)
+    return retired
 
 
 def _save(row: Schedule, using: str) -> None:
