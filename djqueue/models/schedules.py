@@ -282,7 +282,6 @@ CHECKS: dict[str, Any] = {
     "options": declared.check_options,
     "queue": lambda name: None if name == "" else check_queue(name),
     "timezone": declared.check_zone,
-    "misfire_limit": declared.check_limit,
     "expires": _check_positive,
     "jitter": _check_jitter,
 }
