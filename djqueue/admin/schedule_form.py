@@ -117,18 +117,18 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg] # subscriptable f
     """All of a schedule that people decide."""
 
     every = SpanField(
-        label=_("every"), required=False, help_text=_("A length of time: 30 s, 5 min, 1 h 30 min, 2 days.")
+        label=_("Every"), required=False, help_text=_("A length of time: 30 s, 5 min, 1 h 30 min, 2 days.")
     )
     expires = SpanField(
-        label=_("expires after"), required=False,
+        label=_("Expires after"), required=False,
         help_text=_("A task that has not started so long after it was enqueued is dropped. Empty: that of the task."),
     )  # fmt: skip
     jitter = JitterField(
-        label=_("jitter"), required=False,
+        label=_("Jitter"), required=False,
         help_text=_("Up to so long each task is delayed, at random, so that many do not start at once."),
     )  # fmt: skip
     solar_event = forms.ChoiceField(
-        label=_("event of the sun"), required=False,
+        label=_("Event of the sun"), required=False,
         choices=[("", "---------"), *((event, event.replace("_", " ")) for event in EVENTS)],
     )  # fmt: skip
 

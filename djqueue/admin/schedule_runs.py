@@ -85,9 +85,9 @@ def next_run(schedule: Any) -> SafeString | str:
         return display.EMPTY
     moment = display.moment(schedule.next_run_at)
     if schedule.held_until is not None:
-        return display.labelled("held", "…", gettext("waits since %(moment)s") % {"moment": moment})
+        return format_html("{}<br>{}", display.labelled("held", "…", gettext("waits for the last run")), moment)
     if schedule.overdue:
-        return display.labelled("late", "✗", gettext("overdue since %(moment)s") % {"moment": moment})
+        return format_html("{}<br>{}", display.labelled("late", "✗", gettext("overdue")), moment)
     return moment
 
 

@@ -54,7 +54,7 @@ class ScheduleChangeList(ChangeList):
 @admin.register(Schedule)
 class ScheduleAdmin(ModelAdmin):
     form = ScheduleForm
-    list_display = ("name", "when", "enabled", "next", "last_runs", "total_runs", "task")
+    list_display = ("named", "when", "enabled", "next", "last_runs", "total_runs")
     list_filter = ("enabled", "kind", "source")
     search_fields = ("name", "task", "description")
     ordering = ("name",)
@@ -199,6 +199,11 @@ class ScheduleAdmin(ModelAdmin):
         return super().changeform_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     # What is shown
+
+    @admin.display(description=_("name"), ordering="name")
+    def named(self, schedule: Schedule) -> SafeString:
+        """The name, and below it the task."""
+        return format_html('{}<br><small class="djqueue-quiet">{}</small>', schedule.name, schedule.task)
 
     @admin.display(description=_("when"), ordering="kind")
     def when(self, schedule: Schedule) -> str:
