@@ -7,20 +7,21 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import psutil
 import pytest
 from django.db import connection, connections
 from django.test import override_settings
 
-from djqueue.models import Schedule, ScheduleRun, Task
+from djqueue.models import Schedule, ScheduleRun, Task, TaskResult
 from djqueue.schedules.rules import Fate
-from djqueue.store.beat import look
+from djqueue.store.beat import look, tell_beats
 
 from .beats import new_schedule
 from .private_server import ALIAS, PrivateServer, private_database
-from .worker_process import WorkerProcess, Workers, database_settings, eventually, running_workers, stored
+from .worker_process import WorkerProcess, Workers, database_settings, eventually, is_alive, running_workers, stored
 
 SECOND = timedelta(seconds=1)
 SLOTS = """
@@ -85,9 +86,16 @@ def is_fired(schedule: Schedule, number: int = 1) -> Callable[[], bool]:
     return lambda: ScheduleRun.objects.filter(schedule=schedule, fate=Fate.ENQUEUED).count() >= number
 
 
-def lateness(schedule: Schedule) -> list[float]:
-    runs = ScheduleRun.objects.filter(schedule=schedule, fate=Fate.ENQUEUED).order_by("due_at")
-    return [(run.fired_at - run.due_at).total_seconds() for run in runs]
+def each_second(number: int) -> datetime:
+    """Store schedules that are due each second from the next one on, and tell beats of them; return the first slot."""
+    pattern = new_schedule("pattern", every=SECOND, enabled=False)
+    columns = {f.attname: getattr(pattern, f.attname) for f in Schedule._meta.concrete_fields if not f.primary_key}
+    first_slot = look(connection).now.replace(microsecond=0) + SECOND
+    columns.update(enabled=True, start_at=first_slot, next_run_at=first_slot)
+    Schedule.objects.bulk_create(Schedule(**{**columns, "name": f"s{place}"}) for place in range(number))
+    pattern.delete()
+    tell_beats("default")
+    return first_slot
 
 
 # Waking
@@ -200,11 +208,9 @@ def test_three_beats_of_which_one_is_killed_again_and_again_fire_each_slot_once(
     """The full run, 60 s with 200 schedules, is the same with BEAT_SECONDS=60 in the environment."""
     total_seconds = float(os.environ.get("BEAT_SECONDS", "9"))
     kill_every = total_seconds / 6
-    first_slot = look(connection).now.replace(microsecond=0) + 3 * SECOND
-    for number in range(200):
-        new_schedule(f"s{number}", every=SECOND, start_at=first_slot)
     alive = [beats.start("-l", "warning") for _ in range(3)]
     eventually(listening(3), what="three beats")
+    first_slot = each_second(200)
     began = time.monotonic()
     kills = 0
     while time.monotonic() - began < total_seconds:
@@ -292,3 +298,63 @@ def test_a_beat_survives_restarts_of_postgresql(private: PrivateServer, how: int
         runs = ScheduleRun.objects.using(ALIAS).filter(schedule=schedule, fate=Fate.ENQUEUED)
         assert runs.count() == Task.objects.using(ALIAS).filter(pk__in=runs.values("task_id")).count()
         Schedule.objects.using(ALIAS).all().delete()
+
+
+# Beside a worker
+
+
+def beat_of(worker: WorkerProcess) -> psutil.Process:
+    """Return the worker's child that is not its fork server: the later one, which has no children."""
+    children = sorted(psutil.Process(worker.pid).children(), key=lambda child: child.create_time())
+    assert len(children) == 2
+    return children[1]
+
+
+@pytest.mark.parametrize("pool", ["processes", "solo"])
+def test_a_worker_may_run_a_beat_that_ends_with_it(workers: Workers, pool: str) -> None:
+    schedule = new_schedule(every=SECOND)
+    worker = workers.start("--beat", "-c", "1", "-P", pool)
+    worker.wait_for_log("beat ready: ")
+    eventually(is_fired(schedule, 2), what="two slots")
+    eventually(lambda: TaskResult.objects.exists(), what="a result")
+    children = psutil.Process(worker.pid).children(recursive=True)
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert "beat stopped" in worker.log
+    assert not [child for child in children if is_alive(child)]
+
+
+def test_a_terminal_that_signals_the_whole_group_ends_both_well(workers: Workers) -> None:
+    worker = workers.start("--beat", "-c", "1")
+    worker.wait_for_log("beat ready: ")
+    worker.wait_for_log("ready: queues=")
+    worker.send_to_group(signal.SIGINT)
+    assert worker.wait() == 0
+
+
+def test_a_worker_whose_beat_dies_drains_so_that_it_is_started_again(workers: Workers) -> None:
+    worker = workers.start("--beat", "-c", "1")
+    worker.wait_for_log("beat ready: ")
+    worker.wait_for_log("ready: queues=")
+    beat_of(worker).kill()
+    assert worker.wait() == 2
+
+
+def test_a_beat_dies_with_its_worker(workers: Workers) -> None:
+    worker = workers.start("--beat", "-c", "1")
+    worker.wait_for_log("beat ready: ")
+    worker.wait_for_log("ready: queues=")
+    beat = beat_of(worker)
+    worker.send(signal.SIGKILL)
+    worker.wait()
+    eventually(lambda: not is_alive(beat), what="the end of the beat")
+
+
+def test_a_worker_does_not_start_if_its_beat_cannot(workers: Workers) -> None:
+    worker = workers.start("--beat", ALWAYS_EAGER=True)
+    assert worker.wait() == 1
+    assert "expected DJQUEUE['ALWAYS_EAGER'] to be off" in worker.log
+    assert "the beat could not be started" in worker.log
+    worker = workers.start("--beat", SCHEDULES={"x": {"task": "t", "schedule": "61 * * * *"}})
+    assert worker.wait() == 1
+    assert "schedule 'x', schedule: expected a cron string" in worker.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from djqueue import registry
@@ -22,6 +23,8 @@ def prepare() -> None:
 
     Raises what a module with tasks raises, and ``ImproperlyConfigured`` for a schedule that makes no sense.
     """
+    if settings.ALWAYS_EAGER:
+        raise ImproperlyConfigured("expected DJQUEUE['ALWAYS_EAGER'] to be off: a beat enqueues tasks, it runs none")
     registry.load_all()
     declared_schedules()
     alias = settings.DATABASE

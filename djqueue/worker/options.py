@@ -26,6 +26,7 @@ class WorkerOptions:
     concurrency: int = 1
     burst: bool = False
     drain_timeout: float | None = None
+    beat: bool = False
 
 
 def worker_name(template: str) -> str:

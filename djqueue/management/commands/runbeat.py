@@ -49,8 +49,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         logs.configure(options["loglevel"])
-        if conf.settings.ALWAYS_EAGER:
-            raise CommandError("expected DJQUEUE['ALWAYS_EAGER'] to be off: a beat enqueues tasks, it runs none")
         try:
             prepare()
         except ImproperlyConfigured as error:

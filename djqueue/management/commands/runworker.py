@@ -9,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from djqueue import conf
-from djqueue.observability import logs
+from djqueue.beat.child import BeatFailed
+from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
 from djqueue.store.claim import CLAIM
 from djqueue.worker.forkserver import ForkServerFailed
 from djqueue.worker.options import POOLS, WorkerOptions, concurrency, drain_timeout, worker_name
@@ -27,7 +28,7 @@ stopping:
   first SIGTERM or Ctrl-C     drain: claim nothing more, finish what runs, exit code 0
   second                      interrupt what runs and put it back in line, exit code 3
   third                       end now; the tasks come back when the lease ends (DJQUEUE["LEASE"])
-exit codes: 0 drained, 1 could not start, 2 lost its fork server, 3 tasks were interrupted
+exit codes: 0 drained, 1 could not start, 2 lost its fork server or its beat, 3 tasks were interrupted
 """
 
 
@@ -45,6 +46,7 @@ class Command(BaseCommand):
         _add_what_to_run(parser.add_argument_group("which tasks"))
         _add_how_to_run(parser.add_argument_group("how they run"))
         _add_how_to_stop(parser.add_argument_group("when it stops"))
+        _add_beat(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         logs.configure(options["loglevel"])
@@ -56,6 +58,7 @@ class Command(BaseCommand):
                 concurrency=concurrency(options["concurrency"], options["pool"]),
                 burst=options["burst"],
                 drain_timeout=drain_timeout(options["drain_timeout"]),
+                beat=options["beat"],
             )
         except ValueError as error:
             raise CommandError(str(error)) from None
@@ -64,6 +67,8 @@ class Command(BaseCommand):
             code = run_worker(asked)
         except ForkServerFailed as error:
             raise CommandError(f"the tasks could not be loaded, so no worker was started:\n\n{error}") from None
+        except BeatFailed as error:
+            raise CommandError(str(error)) from None
         if code:
             raise SystemExit(int(code))
 
@@ -132,6 +137,10 @@ def _add_how_to_run(group: Any) -> None:
         choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
         help="INFO writes a line per task, WARNING only what went wrong (default: INFO)",
     )
+
+
+def _add_beat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-B", "--beat", action="store_true", help="run a beat as well, in a process of its own")
 
 
 def _add_how_to_stop(group: Any) -> None:
