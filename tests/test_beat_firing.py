@@ -13,10 +13,11 @@ from django.test.utils import CaptureQueriesContext
 
 from djqueue import crontab, signals
 from djqueue.beat.firing import fire, run_now
+from djqueue.doctor import schedules as doctor
 from djqueue.models import ReadyTask, Schedule, ScheduledTask, ScheduleRun, Task, TaskResult
 from djqueue.schedules.rules import Fate, Misfire, Overlap
 from djqueue.states import State
-from djqueue.store.beat import lock_due, look
+from djqueue.store.beat import lock_due, look, prune_runs
 
 from .beats import NOON, fates, fire_at, new_schedule, slots, task_of
 
@@ -430,3 +431,35 @@ def test_crontabs_are_computed_in_their_own_zone():
     fire_at(due)
     schedule.refresh_from_db()
     assert schedule.next_run_at == datetime(2026, 3, 8, 7, 0, tzinfo=NOON.tzinfo)  # 03:00 EDT
+
+
+# The doctor
+
+
+def test_the_doctor_says_when_no_beat_runs_and_what_cannot_be_enqueued():
+    def found() -> tuple[str, str]:
+        (finding,) = doctor.schedules(connection)
+        return finding.level, finding.found
+
+    assert found() == ("ok", "0 enabled, none is overdue.")
+    now = look(connection).now
+    schedule = new_schedule("nightly", due_at=now - 2 * MINUTE, args=[1])
+    assert found() == ("error", "No beat seems to run: overdue are nightly.")
+    fire_at(now)
+    assert found() == ("warning", "Could not be enqueued: nightly.")
+    Schedule.objects.filter(pk=schedule.pk).disable()
+    assert found()[0] == "ok"
+
+
+# Pruning
+
+
+def test_what_became_of_slots_is_forgotten_after_a_while():
+    schedule = new_schedule(due_at=NOON)
+    fire_at(NOON)
+    now = look(connection).now
+    ScheduleRun.objects.create(schedule=schedule, due_at=now, fired_at=now, fate=Fate.ENQUEUED)
+    kept = (now - NOON).total_seconds() + 60
+    assert prune_runs(connection, kept, 10) == 0
+    assert prune_runs(connection, 3600, 10) == 1
+    assert slots(schedule) == [now]

@@ -27,6 +27,9 @@ def test_everything_has_a_default():
             "RETENTION": {"succeeded": 86400, "failed": 7 * 86400, "cancelled": 86400},
             "RESULT_MAX_BYTES": 16 * 1024 * 1024,
             "IMPORTS": (),
+            "SCHEDULES": {},
+            "MISFIRE_GRACE": 10.0,
+            "SCHEDULE_RUNS_KEPT": 7 * 86400,
             "ALWAYS_EAGER": False,
             "EAGER_PROPAGATES": False,
         }
