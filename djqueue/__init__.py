@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from .eager import EagerResult as EagerResult
     from .enqueue import send_task as send_task
     from .results import AsyncResult as AsyncResult
+    from .schedules import clocked as clocked
+    from .schedules import cron as cron
+    from .schedules import crontab as crontab
+    from .schedules import interval as interval
+    from .schedules import solar as solar
     from .task_logging import get_task_logger as get_task_logger
     from .uuid7 import new_task_id as uuid
 
@@ -24,13 +29,18 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "AsyncResult": ("results", "AsyncResult"),
     "TaskDefinition": ("definition", "TaskDefinition"),
+    "clocked": ("schedules", "clocked"),
+    "cron": ("schedules", "cron"),
+    "crontab": ("schedules", "crontab"),
     "current_task": ("context", "current_task"),
     "EagerResult": ("eager", "EagerResult"),
     "allow_join_result": ("context", "allow_join_result"),
     "get_task_logger": ("task_logging", "get_task_logger"),
+    "interval": ("schedules", "interval"),
     "register_task": ("decorator", "register_task"),
     "send_task": ("enqueue", "send_task"),
     "shared_task": ("decorator", "shared_task"),
+    "solar": ("schedules", "solar"),
     "task": ("decorator", "task"),
     "states": ("states", None),
     "uuid": ("uuid7", "new_task_id"),
@@ -41,11 +51,16 @@ __all__ = [
     "EagerResult",
     "TaskDefinition",
     "allow_join_result",
+    "clocked",
+    "cron",
+    "crontab",
     "current_task",
     "get_task_logger",
+    "interval",
     "register_task",
     "send_task",
     "shared_task",
+    "solar",
     "states",
     "task",
     "uuid",

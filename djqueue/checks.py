@@ -14,6 +14,7 @@ from django.db import connections
 from . import conf
 from .exceptions import ImproperlyConfigured
 from .redaction import redactor
+from .schedules.declared import declare
 from .serializers.formats import check_installed
 from .serializers.rules import rules
 from .worker import configuration
@@ -58,6 +59,21 @@ def check_payloads(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         except ImproperlyConfigured as error:
             wrong.append(str(error))
     return [Error(message, id="djqueue.E004") for message in wrong]
+
+
+@register("djqueue")
+def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E005: an entry of ``SCHEDULES`` makes no sense."""
+    if conf.problems(getattr(django_settings, "DJQUEUE", {})):
+        return []
+    found: list[CheckMessage] = []
+    for name, entry in conf.settings.SCHEDULES.items():
+        try:
+            declare(name, entry)
+        except ValueError as error:
+            hint = 'For example {"task": "shop.tasks.clean", "schedule": crontab(minute=0, hour=4)}.'
+            found.append(Error(str(error), hint=hint, id="djqueue.E005"))
+    return found
 
 
 @register("djqueue")

@@ -52,6 +52,7 @@ class Settings:
     MAX_TASKS_PER_CHILD: int | None = None
     MAX_MEMORY_PER_CHILD: int | None = None
     BURST: bool | None = None
+    BEAT: bool | None = None
     DRAIN_TIMEOUT: float | timedelta | None = None
     LEASE: float = 20.0
     """Seconds after its last heartbeat until a worker's tasks are reclaimed."""
@@ -66,6 +67,12 @@ class Settings:
     """How long finished tasks are kept, by state; ``None`` keeps them for ever."""
     RESULT_MAX_BYTES: int = 16 * 1024 * 1024
     """Largest stored result; a larger one is a FAILURE."""
+    SCHEDULES: Mapping[str, Any] = field(default_factory=dict)
+    """Schedules declared in code, shaped as Celery's ``beat_schedule``."""
+    MISFIRE_GRACE: float = 10.0
+    """How late a slot of a schedule may be fired before it counts as missed."""
+    SCHEDULE_RUNS_KEPT: float | timedelta | None = 7 * 86400
+    """How long it is kept what became of slots; ``None`` keeps it for ever."""
     ALWAYS_EAGER: bool = False
     """Run tasks in place instead of enqueueing them; for tests, on any database."""
     EAGER_PROPAGATES: bool = False
@@ -101,6 +108,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "MAX_TASKS_PER_CHILD": (int, NoneType),
     "MAX_MEMORY_PER_CHILD": (int, NoneType),
     "BURST": (bool, NoneType),
+    "BEAT": (bool, NoneType),
     "DRAIN_TIMEOUT": (int, float, timedelta, NoneType),
     "LEASE": (int, float, timedelta),
     "HEARTBEAT": (int, float, timedelta),
@@ -108,6 +116,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "POLL_MAX": (int, float, timedelta),
     "RETENTION": (dict,),
     "RESULT_MAX_BYTES": (int,),
+    "SCHEDULES": (dict,),
+    "MISFIRE_GRACE": (int, float, timedelta),
+    "SCHEDULE_RUNS_KEPT": (int, float, timedelta, type(None)),
     "ALWAYS_EAGER": (bool,),
     "EAGER_PROPAGATES": (bool,),
     "IMPORTS": (list, tuple),
@@ -147,7 +158,7 @@ def problems(given: object) -> list[tuple[str, str]]:
 def _contradictions(settings: Settings) -> list[tuple[str, str]]:
     found = [
         (f"expected DJQUEUE[{name!r}] to be above 0, got: {getattr(settings, name)!r}", "")
-        for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES")
+        for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES", "MISFIRE_GRACE")
         if getattr(settings, name) <= 0
     ]
     if settings.HEARTBEAT * 2 > settings.LEASE:
@@ -168,6 +179,10 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         for state, keep in settings.RETENTION.items()
         if keep is not None and (type(keep) not in (int, float, timedelta) or seconds(keep) < 0)
     ]
+    if settings.SCHEDULE_RUNS_KEPT is not None and seconds(settings.SCHEDULE_RUNS_KEPT) < 0:
+        found.append(
+            (f"expected DJQUEUE['SCHEDULE_RUNS_KEPT'] to be 0 or more, got: {settings.SCHEDULE_RUNS_KEPT!r}", "")
+        )
     if not is_queue_name(settings.DEFAULT_QUEUE):
         found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
     if settings.CONCURRENCY < 0:
@@ -195,7 +210,7 @@ def seconds(value: float | timedelta) -> float:
 
 def _built(given: Mapping[str, Any]) -> Settings:
     values = dict(given)
-    for name in ("LEASE", "HEARTBEAT", "POLL_MAX"):
+    for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE"):
         if name in values:
             values[name] = seconds(values[name])
     if "RETENTION" in values:

@@ -64,6 +64,7 @@ class TaskDefinition:
     pydantic_strict: bool = False
     pydantic_context: Mapping[str, Any] | None = None
     pydantic_dump_kwargs: Mapping[str, Any] | None = None
+    schedule: Any = None
 
     MaxRetriesExceededError: ClassVar[type[Exception]] = MaxRetriesExceededError
 

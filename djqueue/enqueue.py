@@ -10,14 +10,14 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from . import signals
+from . import registry, signals
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .conf import settings
 from .context import Request, current_task, running_request
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
-from .serializers import encode, encode_arguments
+from .serializers import decode, encode, encode_arguments
 from .store.insert import database_now, insert, insert_chosen, insert_many, standing_cursor
 from .store.wakeup import wake
 from .uuid7 import as_task_id, new_task_id, new_task_ids
@@ -223,3 +223,51 @@ def _arguments(name: str, call: object) -> tuple[Sequence[Any], Mapping[str, Any
     raise TypeError(
         f"expected delay_many of {name} to get pairs of args and kwargs, such as ((1, 2), {{}}), got: {call!r}"
     )
+
+
+def prepare_by_name(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], now: datetime
+) -> NewTask:
+    """Return the task that a call by name would insert at ``now``; nothing is stored yet.
+
+    If this process knows the definition, its options stand in for those that are not given, and it checks the
+    arguments. Raises what ``apply_async`` raises.
+    """
+    args, kwargs = check_arguments(name, args, kwargs)
+    given: dict[str, Any] = {}
+    if (definition := registry.find(name)) is not None:
+        given = {
+            "queue": definition.queue,
+            "priority": definition.priority,
+            "expires": definition.expires,
+            "serializer": definition.serializer,
+        }
+        if definition.typing:
+            definition.check_call(args, kwargs)
+    given.update((option, value) for option, value in options.items() if value is not None)
+    task = _new_task(name, args, kwargs, None, given, None)
+    if task.expires_in is not None:
+        task = task._replace(expires_at=now + timedelta(seconds=task.expires_in), expires_in=None)
+    return task
+
+
+def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
+    """Insert prepared tasks in the caller's transaction, those that are ready at once in one statement."""
+    for task in tasks:
+        _tell_of(signals.before_task_publish, task)
+    with connection.cursor() as cursor:
+        insert_many(cursor, [task for task in tasks if task.run_in is None and task.run_at is None])
+        for task in tasks:
+            if task.run_in is not None or task.run_at is not None:
+                insert_chosen(cursor, task)
+    for queue in {task.queue for task in tasks}:
+        _announce(connection, queue)
+    for task in tasks:
+        _tell_of(signals.after_task_publish, task)
+
+
+def _tell_of(signal: signals.Signal, task: NewTask) -> None:
+    if signal.receivers:
+        headers = {"id": task.id, "task": task.name, "argsrepr": None}
+        body = (decode(task.args), decode(task.kwargs))
+        signal.send(task.name, body=(*body, {}), exchange="", routing_key=task.queue, headers=headers, properties={})

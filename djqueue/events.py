@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from .records import Claim, Outcome
@@ -129,6 +130,52 @@ class DatabaseBack:
 
     purpose: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BeatStarted:
+    """A beat begins to fire schedules."""
+
+    database: str
+    listening: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BeatStopped:
+    """A beat has ended."""
+
+    fired: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPassed:
+    """Something became of a slot; ``fate`` is a name of ``schedules.rules.Fate``, ``late`` is in seconds."""
+
+    schedule: str
+    due_at: datetime
+    fate: str
+    task_id: str | None
+    late: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleBroken:
+    """A schedule cannot be computed; it is tried again."""
+
+    schedule: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulesSynced:
+    """Declared schedules were brought into the database; the names of those that were touched."""
+
+    added: Sequence[str]
+    changed: Sequence[str]
+    retired: Sequence[str]
+    taken: Sequence[str]
 
 
 _subscribers: dict[type, list[Callable[[Any], object]]] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import check_expires, check_limit, check_limits
 from .routing import check_priority, check_queue
+from .schedules.declared import declare_task
 
 if TYPE_CHECKING:
     from .definition import TaskDefinition
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return", "shadow_name")
 
 # Options that this release does not honour yet: refused by name, never ignored.
-NOT_YET = frozenset(
-    ["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce", "schedule"]
-)
+NOT_YET = frozenset(["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce"])
 # Options of which only the default is supported yet.
 FLAGS = (
     "ignore_result",
@@ -81,6 +80,8 @@ def check_options(definition: TaskDefinition) -> None:
     definition.time_limit = check_limit("time_limit", definition.time_limit)
     if definition.expires is not None:
         check_expires(definition.expires)
+    if definition.schedule is not None:
+        declare_task(name, definition.schedule)
     for flag in FLAGS:
         value = getattr(definition, flag)
         if value is not None and not isinstance(value, bool | int):

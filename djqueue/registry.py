@@ -49,6 +49,11 @@ def get(name: str) -> TaskDefinition:
         ) from None
 
 
+def find(name: str) -> TaskDefinition | None:
+    """Return the definition of that name, or None if this process knows none."""
+    return _definitions.get(name)
+
+
 def names() -> Iterator[str]:
     """Yield the names of all known definitions, sorted."""
     yield from sorted(_definitions)

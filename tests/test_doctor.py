@@ -195,7 +195,7 @@ def test_a_healthy_queue_has_nothing_but_good_news() -> None:
     assert [finding for finding in findings if finding.level != "ok"] == []
     assert [finding.check for finding in findings] == [
         "settings", "connection", "version", "encoding", "migrations", "functions", "storage-parameters", "vacuum",
-        "snapshots", "prepared-transactions", "notify", "clock", "workers", "invariants",
+        "snapshots", "prepared-transactions", "notify", "clock", "workers", "schedules", "invariants",
     ]  # fmt: skip
 
 

@@ -17,8 +17,8 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf converters crontab encryption events exceptions limits records routing serializers"
-    " signals signature_check states uuid7",
+    "pure": "backoff calls conf converters crontab encryption events exceptions limits records routing schedules"
+    " serializers signals signature_check states uuid7",
     "rows": "migrations models store",
     "asking": "attempt context control decorator definition eager enqueue lookup options redaction registry"
     " results retrying task_logging typed_arguments updates workflows",
@@ -26,7 +26,17 @@ LAYERS = {
     "edges": "admin apps backend checks doctor management observability testing",
 }
 LAYER_OF = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
-OPTIONAL = {"cryptography", "environ", "gevent", "msgpack", "opentelemetry", "prometheus_client", "pydantic", "yaml"}
+OPTIONAL = {
+    "cryptography",
+    "environ",
+    "ephem",
+    "gevent",
+    "msgpack",
+    "opentelemetry",
+    "prometheus_client",
+    "pydantic",
+    "yaml",
+}
 # Functions that import, and why.
 LATE_IMPORTS = {
     ("djqueue.worker.patched", "main"): "the process is patched before the site is imported",

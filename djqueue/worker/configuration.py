@@ -98,6 +98,7 @@ OPTIONS = (
     Option("MAX_TASKS_PER_CHILD", "--max-tasks-per-child", number),
     Option("MAX_MEMORY_PER_CHILD", "--max-memory-per-child", number),
     Option("BURST", "--burst", truth, False),
+    Option("BEAT", "--beat", truth, False),
     Option("DRAIN_TIMEOUT", "--drain-timeout", duration),
 )
 
@@ -162,6 +163,7 @@ def build(given: Mapping[str, Given]) -> WorkerOptions:
         concurrency=slots,
         processes=options.processes(*given["PROCESSES"], pool, slots),
         burst=given["BURST"].value,
+        beat=given["BEAT"].value,
         drain_timeout=options.drain_timeout(*given["DRAIN_TIMEOUT"]),
         time_limit=hard,
         soft_time_limit=soft,

@@ -63,6 +63,7 @@ class WorkerOptions:
     soft_time_limit: float | None = None
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
+    beat: bool = False
     given: tuple[str, ...] = ()
     """Values that are not defaults, each with where it comes from, to be shown."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connections
 
 from djqueue import registry, signals
+from djqueue.beat.child import BeatChild
 
 from . import forkserver
 from .crew import page_for
@@ -26,18 +27,23 @@ from .worker import ExitCode, Worker
 def run_worker(options: WorkerOptions) -> ExitCode:
     """Be a worker until it is told to stop. Call it in the main thread.
 
-    Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded, and ``options.PoolRefuses``.
+    Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded, ``options.PoolRefuses``, and ``BeatFailed`` if
+    the beat cannot start.
     """
     page = page_for(options)
     if options.pool == "solo":
         return _run_solo(options, page)
     pid, connection, tasks = forkserver.start(page, options.executor)
     spawner = ForkSpawner(connection)
+    beat = None
     try:
-        return asyncio.run(_run(Worker(options, spawner, page, len(tasks))))
+        beat = BeatChild(connection) if options.beat else None
+        return asyncio.run(_run(Worker(options, spawner, page, len(tasks)), beat))
     finally:
         spawner.close()  # at which the fork server ends, and its executors
         os.waitpid(pid, 0)
+        if beat is not None:
+            beat.end()
 
 
 def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
@@ -49,6 +55,7 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     refuse_what_tasks_need(options.pool, map(registry.get, registry.names()))
     signals.worker_init.send(options.name)
     connections.close_all()
+    beat = BeatChild() if options.beat else None
     spawner = SoloSpawner(options.name)
     worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))
     ended = [ExitCode.CRASHED]
@@ -56,6 +63,8 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
 
     async def begin() -> ExitCode:
         worker.asyncio_loop = asyncio.get_running_loop()
+        if beat is not None:
+            beat.watch(worker.child_gone)
         began.set()
         return await worker.run()
 
@@ -65,6 +74,8 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
         finally:
             began.set()
             spawner.close()
+            if beat is not None:
+                beat.end()
             if not served.wait(1.0):
                 exit_now(ended[0])  # a task that did not heed its interruption; nobody waits for its outcome
 
@@ -82,8 +93,10 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     return ended[0]
 
 
-async def _run(worker: Worker) -> ExitCode:
+async def _run(worker: Worker, beat: BeatChild | None) -> ExitCode:
     worker.asyncio_loop = asyncio.get_running_loop()
+    if beat is not None:
+        beat.watch(worker.child_gone)
     _install_signals(worker)
     return await worker.run()
 

@@ -48,6 +48,7 @@ class ExitCode(IntEnum):
     DRAINED = 0
     FAILED_TO_START = 1
     CRASHED = 2
+    """The fork server or the beat ended by itself."""
     INTERRUPTED = 3
     """Tasks were interrupted and released."""
 
@@ -87,7 +88,7 @@ class Worker:
         spawner.on_spawned = self._pool.crew.spawned
         spawner.on_exited = self._pool.crew.exited
         spawner.on_expired = self._pool.expired
-        spawner.on_gone = self._fork_server_gone
+        spawner.on_gone = self.child_gone
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
         self._stops = 0
         self._exit_code = ExitCode.DRAINED
@@ -185,7 +186,8 @@ class Worker:
         if terminated := {one.task_id: one.signum or signal.SIGKILL for one in asked if one.terminate}:
             self._pool.terminate(terminated)
 
-    def _fork_server_gone(self) -> None:
+    def child_gone(self) -> None:
+        """The fork server or the beat has ended by itself: drain, and let the service manager start us again."""
         if self._exit_code is ExitCode.DRAINED and not self._pool.stopping:
             self._exit_code = ExitCode.CRASHED
             self._drain()

@@ -9,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from djqueue import conf
-from djqueue.observability import logs
+from djqueue.beat.child import BeatFailed
+from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
 from djqueue.store.claim import CLAIM
 from djqueue.worker.configuration import LOGLEVELS, OPTIONS, build, duration, gather
 from djqueue.worker.forkserver import ForkServerFailed
@@ -33,7 +34,7 @@ stopping:
   first SIGTERM or Ctrl-C     drain: claim nothing more, finish what runs, exit code 0
   second                      interrupt what runs and put it back in line, exit code 3
   third                       end now; the tasks come back when the lease ends (DJQUEUE["LEASE"])
-exit codes: 0 drained, 1 could not start, 2 lost its fork server, 3 tasks were interrupted
+exit codes: 0 drained, 1 could not start, 2 lost its fork server or its beat, 3 tasks were interrupted
 """
 
 
@@ -52,6 +53,7 @@ class Command(BaseCommand):
         _add_how_to_run(parser.add_argument_group("how they run"))
         _add_limits(parser.add_argument_group("how long, and how often"))
         _add_how_to_stop(parser.add_argument_group("when it stops"))
+        _add_beat(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -67,6 +69,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         except ForkServerFailed as error:
             raise CommandError(f"the tasks could not be loaded, so no worker was started:\n\n{error}") from None
+        except BeatFailed as error:
+            raise CommandError(str(error)) from None
         if code:
             raise SystemExit(int(code))
 
@@ -159,6 +163,16 @@ def _add_limits(group: Any) -> None:
         type=int,
         metavar="KIB",
         help="put a new executor in the place of one that takes more memory, in KiB (default: never)",
+    )
+
+
+def _add_beat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-B",
+        "--beat",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="run a beat as well, in a process of its own",
     )
 
 
