@@ -12,7 +12,7 @@ from djqueue.migrations._postgresql import PostgreSQLMigration
 
 class Migration(PostgreSQLMigration):
     dependencies = [
-        ("djqueue", "0003_attempts_and_cancellation"),
+        ("djqueue", "0004_worker_processes"),
     ]
 
     operations = [
