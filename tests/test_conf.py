@@ -24,7 +24,8 @@ def test_everything_has_a_default():
                 ("POOL", "PROCESSES", "QUEUES", "EXCLUDE_QUEUES", "WORKER_NAME", "LOGLEVEL", "TIME_LIMIT"), None
             ),
             **dict.fromkeys(
-                ("SOFT_TIME_LIMIT", "MAX_TASKS_PER_CHILD", "MAX_MEMORY_PER_CHILD", "BURST", "DRAIN_TIMEOUT"), None
+                ("SOFT_TIME_LIMIT", "MAX_TASKS_PER_CHILD", "MAX_MEMORY_PER_CHILD", "BURST", "BEAT", "DRAIN_TIMEOUT"),
+                None,
             ),
             "LEASE": 20.0,
             "HEARTBEAT": 5.0,

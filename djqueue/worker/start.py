@@ -48,13 +48,7 @@ def run_worker(options: WorkerOptions) -> ExitCode:
 
 def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     """Run tasks here in the main thread, where a debugger can stop, and the loop in another."""
-    try:
-        registry.load_all()
-    except Exception:
-        raise forkserver.ForkServerFailed(traceback.format_exc()) from None
-    refuse_what_tasks_need(options.pool, map(registry.get, registry.names()))
-    signals.worker_init.send(options.name)
-    connections.close_all()
+    _load(options)
     beat = BeatChild() if options.beat else None
     spawner = SoloSpawner(options.name)
     worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))
@@ -91,6 +85,16 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     loop.join()
     spawner.bid_farewell()
     return ended[0]
+
+
+def _load(options: WorkerOptions) -> None:
+    try:
+        registry.load_all()
+    except Exception:
+        raise forkserver.ForkServerFailed(traceback.format_exc()) from None
+    refuse_what_tasks_need(options.pool, map(registry.get, registry.names()))
+    signals.worker_init.send(options.name)
+    connections.close_all()
 
 
 async def _run(worker: Worker, beat: BeatChild | None) -> ExitCode:
