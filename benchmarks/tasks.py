@@ -16,6 +16,11 @@ def noop_ignored() -> None:
     """Do nothing; its row is deleted when it has run."""
 
 
+@shared_task(time_limit=60, soft_time_limit=30)
+def noop_limited() -> None:
+    """Do nothing, under time limits."""
+
+
 @shared_task(queue="urgent", priority=10)
 def noop_urgent() -> None:
     """Do nothing, before everything else."""

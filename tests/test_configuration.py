@@ -162,6 +162,15 @@ def test_what_solo_cannot_honour_is_refused_by_the_name_of_its_source(name: str)
         asked({"--pool": "solo"}, **{name: 7})
 
 
+def test_gevent_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
+    with pytest.raises(ValueError, match="DJANGO_SETTINGS_MODULE of the environment: not set"):
+        asked(POOL="gevent")
+    monkeypatch.setattr("djqueue.worker.options.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"needs gevent: pip install 'django-djqueue\[gevent\]'"):
+        asked(POOL="gevent")
+
+
 def test_a_limit_of_the_settings_can_be_taken_back() -> None:
     assert asked({"--pool": "solo", "--time-limit": configuration.duration("none")}, TIME_LIMIT=7).time_limit is None
 

@@ -188,6 +188,18 @@ def test_a_stuck_executor_does_not_keep_the_worker_from_other_work(workers: Work
     assert stored(stuck).state == State.FAILED
 
 
+def test_solo_interrupts_what_it_cannot_kill_and_says_so_and_goes_on(workers: Workers, file: Notes) -> None:
+    worker = workers.run("-P", "solo")
+
+    listens = sleeps_in_one_piece.apply_async((FOREVER,), time_limit=0.1)
+    ignores = ignores_all.apply_async((file.path, 0.5), time_limit=0.1)
+
+    assert stored(listens).error["exc_type"] == "TimeLimitExceeded"
+    assert stored(ignores).state == State.SUCCEEDED
+    assert "the pool solo cannot kill a task: the time limit of 0.1 s of this call interrupts it" in worker.log
+    assert stored(process.delay()).value == worker.pid
+
+
 @pytest.mark.parametrize("limit", [0, -1, "soon", float("inf"), True])
 def test_a_limit_that_is_no_duration_is_refused(limit: Any) -> None:
     with pytest.raises(ValueError, match="expected time_limit to be a number of seconds above 0, got: "):

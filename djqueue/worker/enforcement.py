@@ -57,6 +57,7 @@ class Enforcement:
         """Kill an executor because of one of its tasks, which ends with ``outcome``; the others go back in line."""
         if self._crew.kill(executor, signal.SIGKILL if number in DEADLY else number):
             executor.condemned[outcome.id] = outcome
+            executor.spared = True
             executor.condemned_at = monotonic()
 
 

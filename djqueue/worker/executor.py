@@ -97,6 +97,8 @@ class Executor:
         self.ended.append((outcome.id, outcome.attempt, int(outcome.ending), *outcome[3:]))
         if self.aborted:
             self.aborted.discard(outcome.id)
+        if self._shown:
+            self._shown.pop(outcome.id, None)
 
     def report_soon(self) -> None:
         """Send what has ended, unless more will have ended in a moment."""
@@ -118,8 +120,9 @@ class Executor:
 
     def show(self, task_id: str, attempt: int, state: str, meta: str | None) -> None:
         """Send what a task shows of its progress: the latest of each task, and not all the time."""
-        late = not self._shown
-        self._shown[task_id] = (task_id, attempt, state, meta)
+        with self._sending:
+            late = not self._shown
+            self._shown[task_id] = (task_id, attempt, state, meta)
         pause = self._shown_at + SHOW_EVERY - monotonic()
         if pause <= 0:
             self._send_shown()
@@ -130,9 +133,10 @@ class Executor:
 
     def _send_shown(self) -> None:
         self._shown_at = monotonic()
-        shown, self._shown = self._shown, {}
-        if shown:
-            self._send(frames.PROGRESS, list(shown.values()))
+        with self._sending:
+            if self._shown:
+                self._connection.sendall(frames.pack(frames.PROGRESS, list(self._shown.values())))
+                self._shown.clear()
 
     def _send(self, kind: int, items: list[Any] | None = None) -> None:
         with self._sending:

@@ -137,7 +137,7 @@ class ExecutorHandle(asyncio.Protocol):
         for number, claim, _ in self.outstanding.values():
             if claim.id in self.condemned:
                 outcomes.append(self.condemned[claim.id])
-            elif number in running and not self.condemned and not self.spared:
+            elif number in running and not self.spared:
                 lost.append(claim)
                 error = WorkerLostError(
                     f"the executor (process {self.pid}) {describe_exit(self.status)} while it ran the task"

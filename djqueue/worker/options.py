@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from djqueue.calls import check_limit
@@ -173,6 +174,10 @@ def most(asked: int | None, source: str) -> int | None:
 
 def refuse_what_cannot_be(asked: WorkerOptions, sources: Mapping[str, str]) -> None:
     """Raise ``ValueError`` if the pool cannot honour an option; ``sources`` are by name of the setting."""
+    if asked.pool == "gevent" and find_spec("gevent") is None:
+        raise ValueError("--pool gevent needs gevent: pip install 'django-djqueue[gevent]'")
+    if asked.pool == "gevent" and "DJANGO_SETTINGS_MODULE" not in os.environ:
+        raise ValueError("--pool gevent loads the site anew, by the DJANGO_SETTINGS_MODULE of the environment: not set")
     for option, why in CANNOT.get(asked.pool, {}).items():
         if (value := getattr(asked, option)) is not None:
             source = sources[option.upper()]

@@ -167,14 +167,14 @@ class Pool:
         for item in items:
             task_id, attempt, ending, *rest = item
             outcome = Outcome(task_id, attempt, Ending(ending), *rest)
+            verdict = executor.condemned.pop(task_id, outcome) if executor.condemned else outcome
             claim = executor.forget(task_id, attempt)
             if claim is None:
                 continue
             if outcome.started is not None:
                 self.estimates.learn(claim.name, outcome.finished - outcome.started)
-            if executor.condemned and outcome.ending == Ending.RELEASED:
-                outcome = executor.condemned.get(task_id, outcome)
-            outcomes.append(outcome)
+            # Solo cannot be killed: there, what may not go on is interrupted.
+            outcomes.append(verdict if outcome.ending == Ending.RELEASED else outcome)
         self._on_outcomes(outcomes)
         if self.crew.recycles:
             self.crew.turn_all_over()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections import deque
@@ -19,6 +20,8 @@ from djqueue.worker.progress import IDLE
 from djqueue.worker.runner import run
 from djqueue.worker.slot import Slot
 
+logger = logging.getLogger("djqueue.worker")
+
 WAKE = signal.SIGUSR1
 """Makes the main thread look at its orders, also where it sleeps or waits."""
 IDLE_AFTER = 1.0
@@ -31,6 +34,11 @@ class _MainSlot(Slot):
     def __init__(self, executor: Executor, cell: int, engine: SerialEngine) -> None:
         super().__init__(executor, cell)
         self._engine = engine
+
+    def begin(self, soft: float | None, hard: float | None) -> None:
+        if hard is not None and self._executor.options.pool == "solo":
+            logger.warning("the pool solo cannot kill a task: the time limit of %g s of this call interrupts it", hard)
+        super().begin(soft, hard)
 
     def report(self, task_id: str, attempt: int, state: str, meta: str | None) -> None:
         self._engine.shielded = True
