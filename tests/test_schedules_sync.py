@@ -196,6 +196,16 @@ def test_what_an_operator_changed_stays_and_the_rest_follows_the_code():
     assert (nightly.expression, nightly.enabled, nightly.args) == ("15 3 * * *", False, [7, 8])
 
 
+def test_what_operator_and_code_contradict_in_stops_no_other_schedule():
+    bring_in(nightly=entry(), often=entry(schedule=30))
+    nightly = row("nightly")
+    nightly.start_at = look(connection).now + 2 * DAY
+    nightly.save()
+    synced = bring_in(nightly=entry(end_at=look(connection).now + DAY), often=entry(schedule=60))
+    assert synced.changed == ("often",)
+    assert row("nightly").end_at is None
+
+
 def test_a_row_of_the_admin_is_left_alone():
     new_schedule("nightly", args=[9, 9])
     synced = bring_in(nightly=entry())
