@@ -162,7 +162,7 @@ class SlotPassed:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleBroken:
-    """A schedule cannot be computed; it is tried again."""
+    """A schedule makes no sense, as after changes by hand; it is tried again."""
 
     schedule: str
     error: str

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from djqueue import crontab, signals
+from djqueue.beat.beat import LONGEST_WAIT, Beat
 from djqueue.beat.firing import fire, run_now
 from djqueue.doctor import schedules as doctor
 from djqueue.models import ReadyTask, Schedule, ScheduledTask, ScheduleRun, Task, TaskResult
 from djqueue.schedules.rules import Fate, Misfire, Overlap
 from djqueue.states import State
-from djqueue.store.beat import lock_due, look, prune_runs
+from djqueue.store.beat import LOCK_DUE, LOOK, lock_due, look, prune_runs
 
 from .beats import NOON, fates, fire_at, new_schedule, slots, task_of
 
@@ -182,20 +185,23 @@ def test_a_year_without_a_beat_is_dealt_with_at_once():
 
 
 @pytest.mark.parametrize("kind", [{}, {"kind": "crontab", "expression": "* * * * *"}, {"kind": "solar"}])
+@override_settings(DJQUEUE={"SCHEDULE_RUNS_KEPT": None})
 def test_a_clock_stepped_back_and_forth_by_an_hour_doubles_nothing(kind):
     """Forwards, the misfire rule decides on the slots left out; backwards, slots that were fired are not again."""
     if kind == {"kind": "solar"}:
         pytest.importorskip("ephem")
         kind = {"kind": "solar", "solar_event": "solar_noon", "latitude": 52.5, "longitude": 13.4}
     schedule = new_schedule(due_at=NOON, misfire=Misfire.ALL, misfire_limit=1000, **kind)
-    clock, fired = NOON, 0
-    for seconds in range(0, 6 * 60, 10):
-        if seconds == 120:
-            clock += HOUR
-        if seconds == 240:
-            clock -= HOUR
-        fired += fire_at(clock + timedelta(seconds=seconds))
-    fired += fire_at(clock + 2 * HOUR)
+    shown = NOON
+    stepped = timedelta(0)
+    with closing(Beat(clock=lambda: shown)) as beat:
+        for seconds in range(0, 6 * 60, 10):
+            stepped += {120: HOUR, 240: -HOUR}.get(seconds, timedelta(0))
+            shown = NOON + stepped + timedelta(seconds=seconds)
+            beat.turn()
+        shown = NOON + 2 * HOUR
+        beat.turn()
+        fired = beat.fired
     seen = slots(schedule, Fate.ENQUEUED)
     assert len(seen) == fired == len(set(seen))
     assert slots(schedule, Fate.MISSED) == []
@@ -343,21 +349,40 @@ def test_run_now_says_what_is_wrong():
 # Cost
 
 
-def test_ten_thousand_schedules_cost_one_statement_while_nothing_is_due():
-    schedule = new_schedule()
+def many(number: int, **values: Any) -> None:
+    schedule = new_schedule("many")
     row = {f.attname: getattr(schedule, f.attname) for f in Schedule._meta.concrete_fields if not f.primary_key}
+    Schedule.objects.bulk_create(Schedule(**{**row, "name": f"many {n}", **values}) for n in range(number))
+
+
+def test_ten_thousand_schedules_cost_one_statement_while_nothing_is_due():
     later = look(connection).now + HOUR
-    Schedule.objects.bulk_create(
-        Schedule(**{**row, "name": f"s{n}", "next_run_at": later + timedelta(seconds=n)}) for n in range(10_000)
-    )
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        found = look(connection)
+    many(10_000, next_run_at=later)
+    with closing(Beat()) as beat:
+        beat.turn()  # brings in declared schedules
+        with CaptureQueriesContext(connection) as queries:
+            assert beat.turn() == LONGEST_WAIT
     assert len(queries) == 1
-    assert not found.due
-    assert found.next_in is not None
-    assert found.next_in <= 60
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_neither_looking_nor_locking_walks_through_the_schedules(analyzed: bool) -> None:
+    now = look(connection).now
+    many(10_000, next_run_at=now + HOUR)
+    with connection.cursor() as cursor:
+        if analyzed:
+            cursor.execute("ANALYZE djqueue_schedule")
+        for query, parameters in ((LOOK, [None]), (LOCK_DUE, {"now": now, "limit": 500})):
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT TEXT) {query}", parameters)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "Seq Scan on djqueue_schedule" not in plan, plan
+
+
+def test_two_thousand_due_at_once_are_a_few_batches():
+    many(2000, next_run_at=NOON)
+    with CaptureQueriesContext(connection) as queries:
+        assert fire_at(NOON) == 2000
+    assert len(queries) <= 5 * 10
 
 
 def test_a_batch_costs_a_handful_of_statements():

@@ -211,9 +211,10 @@ def test_the_preview_of_what_will_never_run(editor: Client):
     assert said["note"] == "It will never run."
 
 
-def test_the_preview_shows_both_hours_where_clocks_are_changed(editor: Client):
-    said = editor.post(PREVIEW, {**FORM, "kind": "interval", "every": "1 h"}).json()
-    assert said["words"] == "every 1 hour"
+def test_the_preview_of_what_is_switched_off(editor: Client):
+    typed = {name: value for name, value in FORM.items() if name != "enabled"}
+    said = editor.post(PREVIEW, {**typed, "kind": "interval", "every": "1 h"}).json()
+    assert (said["words"], said["note"], len(said["slots"])) == ("every 1 hour", "It is switched off.", 5)
 
 
 # Actions

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,3 +60,16 @@ def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
     exec(in_the_orm, {})
     poll = Schedule.objects.get(name="poll")
     assert (poll.every, poll.enabled) == (timedelta(minutes=5), False)
+
+
+def test_settings_may_import_what_they_declare(tmp_path: Path) -> None:
+    """Settings are read before Django is set up."""
+    site = "SECRET_KEY = 'x'\nUSE_TZ = True\nINSTALLED_APPS = ['djqueue']\nDATABASES = {'default': {'ENGINE': "
+    (tmp_path / "shop_settings.py").write_text(f"{site}'django.db.backends.postgresql', 'NAME': 'x'}}}}\n{EXAMPLES[0]}")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "django", "check"],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "shop_settings", "PYTHONPATH": f"{tmp_path}:{DOCS.parent}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -39,10 +39,10 @@ def test_the_zones_are_those_that_are_known_to_be_odd():
 def test_cron_strings_are_due_when_cronsim_says_so(name):
     """cronsim implements Debian's cron. It steps by whole hours, so it cannot follow Lord Howe's half hour."""
     zone = ZoneInfo(name)
-    for change in zones_with_changes()[name][:6]:
+    for change in zones_with_changes()[name]:
         if change.by % HOUR:
             continue
-        start, until = change.moment - 26 * HOUR, change.moment + 26 * HOUR
+        start, until = change.moment - 8 * HOUR, change.moment + 8 * HOUR
         for line in LINES:
             expected = []
             for moment in CronSim(line, start.astimezone(zone)):

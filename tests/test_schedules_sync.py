@@ -126,6 +126,27 @@ def test_a_changed_timing_begins_anew(change: Any) -> None:
     assert schedule.next_run_at > look(connection).now
 
 
+def test_update_or_create_validates_and_moves_the_slot_as_well():
+    """Django saves only the named columns then."""
+    schedule = new_schedule("poll", due_at=NOON)
+    Schedule.objects.update_or_create(name="poll", defaults={"every": 2 * MINUTE})
+    schedule.refresh_from_db()
+    assert schedule.every == 2 * MINUTE
+    assert schedule.next_run_at > look(connection).now
+    with pytest.raises(ValidationError):
+        Schedule.objects.update_or_create(name="poll", defaults={"timezone": "Mars"})
+    Schedule.objects.update_or_create(name="poll", defaults={"enabled": False})
+    schedule.refresh_from_db()
+    assert (schedule.enabled, schedule.next_run_at) == (False, None)
+
+
+def test_rows_that_were_not_saved_one_by_one_get_their_slot_from_a_beat():
+    Schedule.objects.bulk_create([Schedule(name="bulk", task=ADD, kind="interval", every=MINUTE)])
+    now = look(connection).now
+    fire_at(now)
+    assert row("bulk").next_run_at == now + MINUTE
+
+
 def test_the_next_slots_of_a_row():
     schedule = new_schedule(kind="crontab", expression="0 4 * * *", timezone="Europe/Berlin", end_at=NOON + 3 * DAY)
     assert schedule.next_slots(5, NOON) == [datetime(2026, 5, day, 2, tzinfo=UTC) for day in (5, 6, 7)]
@@ -173,6 +194,16 @@ def test_what_an_operator_changed_stays_and_the_rest_follows_the_code():
     bring_in(nightly=entry(schedule=crontab(30, 5), args=[7, 8]))
     nightly = row("nightly")
     assert (nightly.expression, nightly.enabled, nightly.args) == ("15 3 * * *", False, [7, 8])
+
+
+def test_what_operator_and_code_contradict_in_stops_no_other_schedule():
+    bring_in(nightly=entry(), often=entry(schedule=30))
+    nightly = row("nightly")
+    nightly.start_at = look(connection).now + 2 * DAY
+    nightly.save()
+    synced = bring_in(nightly=entry(end_at=look(connection).now + DAY), often=entry(schedule=60))
+    assert synced.changed == ("often",)
+    assert row("nightly").end_at is None
 
 
 def test_a_row_of_the_admin_is_left_alone():

@@ -217,7 +217,8 @@ def preview_of(schedule: Schedule) -> Preview:
         SlotShown(local=date_format(slot.astimezone(zone), "D Y-m-d H:i:s O"), utc=f"{slot:%Y-%m-%d %H:%M:%S}")
         for slot in slots
     ]
-    note = "" if slots else gettext("It will never run.")
+    note = "" if schedule.enabled else gettext("It is switched off.")
+    note = note if slots else gettext("It will never run.")
     return Preview(words=words, zone=str(zone), slots=shown, note=note, errors={})
 
 

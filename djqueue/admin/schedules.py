@@ -74,7 +74,7 @@ class ScheduleAdmin(ModelAdmin):
             },
         ),
         (_("Lateness and overlap"), {"fields": ("misfire", "misfire_limit", "overlap", "jitter", "expires")}),
-        (_("Task"), {"fields": ("queue", "priority", "options"), "classes": ("collapse",)}),
+        (_("Queue and options"), {"fields": ("queue", "priority", "options"), "classes": ("collapse",)}),
         (_("So far"), {"fields": ("standing", "recent_runs")}),
     )  # fmt: skip
 

@@ -47,7 +47,7 @@ class Waker:
         self._writer.setblocking(False)
 
     def wake(self) -> None:
-        with suppress(BlockingIOError):  # full: it is awake already
+        with suppress(OSError):  # full: it is awake already; or closed
             self._writer.send(b"\0")
 
     def wait(self, longest: float) -> None:
@@ -55,6 +55,10 @@ class Waker:
         select.select([self._reader], [], [], max(0.0, longest))
         with suppress(BlockingIOError):
             self._reader.recv(4096)
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
 
 
 class Beat:
@@ -83,12 +87,17 @@ class Beat:
         while not self._stopping:
             self._waker.wait(self._guarded_turn())
         self._connection.close()
+        self.close()
         events.emit(events.BeatStopped(self.fired, monotonic() - began))
 
     def stop(self) -> None:
         """End after what is under way. May be called from a handler or another thread."""
         self._stopping = True
         self._waker.wake()
+
+    def close(self) -> None:
+        """Give back what a beat holds that was not ``run``, which does it in its end."""
+        self._waker.close()
 
     def once(self) -> Fired:
         """Bring declared schedules in, fire what is due now and return."""
@@ -132,14 +141,14 @@ class Beat:
         while not self._stopping:
             found = look(self._connection, self._now())
             if not (found.due or found.unset):
-                self._taken_wait = TAKEN_WAIT
-                self._prune()
                 return LONGEST_WAIT if found.next_in is None else min(LONGEST_WAIT, found.next_in)
             fired = fire(self._connection, found.now, unset=not found.due)
             self.fired += fired.tasks
             if not fired.schedules:  # another beat has them in hand
                 self._taken_wait = min(LONGEST_TAKEN_WAIT, self._taken_wait * 2)
                 return self._taken_wait
+            self._taken_wait = TAKEN_WAIT
+            self._prune()
         return 0.0
 
     def _sync(self) -> None:
@@ -147,6 +156,7 @@ class Beat:
         self._synced = True
 
     def _prune(self) -> None:
+        """Forget old slots, beside firing new ones: a beat with nothing to do sends nothing but its look."""
         kept = settings.SCHEDULE_RUNS_KEPT
         if kept is not None and monotonic() >= self._next_prune:
             full = prune_runs(self._connection, seconds(kept), PRUNE_BATCH) == PRUNE_BATCH

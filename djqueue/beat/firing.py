@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from djqueue import events
 from djqueue.conf import settings
 from djqueue.enqueue import insert_prepared
-from djqueue.schedules.rules import Fate
+from djqueue.schedules.rules import Fate, Overlap
 from djqueue.store.beat import (
     Run,
     Step,
@@ -46,7 +46,9 @@ def fire(connection: BaseDatabaseWrapper, now: datetime, *, unset: bool = False,
         rows = lock_due(connection, now, limit, unset=unset)
         if not rows:
             return Fired()
-        waiting_for = [row.last_task_id for row in rows if row.overlap != 1 and row.last_task_id is not None]
+        waiting_for = [
+            row.last_task_id for row in rows if row.overlap != Overlap.ALLOW and row.last_task_id is not None
+        ]
         going_on = unfinished(connection, waiting_for) if waiting_for else set()
         decisions = [begin(row, now) if unset else decide(row, now, going_on) for row in rows]
         runs = _write(connection, decisions)

@@ -69,8 +69,8 @@ def sync(using: str) -> Synced:
         added, changed, taken = [], [], []
         for name, declaration in declared.items():
             if name not in rows:
-                _add(declaration, using)
-                added.append(name)
+                if _add(declaration, using):
+                    added.append(name)
             elif rows[name].source != Source.CODE:
                 taken.append(name)
             elif _merge(rows[name], declaration, using):
@@ -81,11 +81,11 @@ def sync(using: str) -> Synced:
     return synced
 
 
-def _add(declaration: Declaration, using: str) -> None:
+def _add(declaration: Declaration, using: str) -> bool:
     row = Schedule(name=declaration.name, source=Source.CODE, declared=declaration.values())
     for value in VALUES:
         _set(row, value, getattr(declaration, value))
-    _save(row, using)
+    return _save(row, using)
 
 
 def _merge(row: Schedule, declaration: Declaration, using: str) -> bool:
@@ -98,8 +98,7 @@ def _merge(row: Schedule, declaration: Declaration, using: str) -> bool:
         if values[value] != before.get(value, values[value]) and _get(row, value) == before.get(value):
             _set(row, value, getattr(declaration, value))
     row.declared = values
-    _save(row, using)
-    return True
+    return _save(row, using)
 
 
 def _retire(declared: dict[str, Declaration], using: str) -> list[str]:
@@ -112,16 +111,19 @@ def _retire(declared: dict[str, Declaration], using: str) -> list[str]:
         if row.enabled:
             noted["enabled"] = row.enabled = False
         row.declared = {**noted, RETIRED: True}
-        _save(row, using)
-        retired.append(row.name)
+        if _save(row, using):
+            retired.append(row.name)
     return retired
 
 
-def _save(row: Schedule, using: str) -> None:
+def _save(row: Schedule, using: str) -> bool:
+    """Store a row. What an operator and the code want may contradict each other; that must stop no other schedule."""
     try:
         row.save(using=using)
     except ValidationError as error:
-        raise ImproperlyConfigured(f"schedule {row.name!r}: {error.message_dict}") from None
+        events.emit(events.ScheduleBroken(row.name, f"{error.message_dict}"))
+        return False
+    return True
 
 
 def _get(row: Schedule, value: str) -> Any:

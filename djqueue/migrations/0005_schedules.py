@@ -143,7 +143,12 @@ class Migration(PostgreSQLMigration):
                 "indexes": [
                     models.Index(
                         condition=models.Q(("enabled", True)), fields=["next_run_at", "id"], name="djqueue_schedule_due"
-                    )
+                    ),
+                    models.Index(
+                        condition=models.Q(("enabled", True), ("held_until__isnull", False)),
+                        fields=["held_until"],
+                        name="djqueue_schedule_held",
+                    ),
                 ],
                 "constraints": [
                     models.CheckConstraint(

@@ -150,6 +150,9 @@ class Schedule(models.Model):
         required_db_features = ("supports_comments",)
         indexes = [
             models.Index(fields=["next_run_at", "id"], name="djqueue_schedule_due", condition=Q(enabled=True)),
+            models.Index(
+                fields=["held_until"], name="djqueue_schedule_held", condition=Q(enabled=True, held_until__isnull=False)
+            ),
         ]
         constraints = [
             models.CheckConstraint(name="djqueue_schedule_named", condition=~Q(name="") & ~Q(task="")),
@@ -175,20 +178,17 @@ class Schedule(models.Model):
         return self.name
 
     def save(self, *, update_fields: Iterable[str] | None = None, using: str | None = None, **options: Any) -> None:
-        """Validate and store. Raises ``ValidationError``. ``update_fields`` is for columns that move no slot."""
+        """Validate and store, with the next slot if the timing changed. Raises ``ValidationError``."""
         using = using or self._state.db or settings.DATABASE
-        if update_fields is not None:
-            super().save(update_fields=update_fields, using=using, **options)
-            return
         self.full_clean(validate_unique=False, validate_constraints=False)
         with transaction.atomic(using=using):
-            row = None if self._state.adding else type(self).objects.using(using).select_for_update().filter(pk=self.pk)
-            before = row.first() if row is not None else None
+            rows = type(self)._base_manager.using(using).select_for_update().filter(pk=self.pk)
+            before = None if self._state.adding else rows.first()
             if before is None:
                 self._begin(using)
                 super().save(using=using, **options)
             else:
-                self._save_over(before, using, options)
+                self._save_over(before, using, update_fields)
             tell_beats(using)
 
     @property
@@ -232,15 +232,17 @@ class Schedule(models.Model):
         if wrong:
             raise ValidationError(wrong)
 
-    def _save_over(self, before: Schedule, using: str, options: dict[str, Any]) -> None:
-        columns = {f.name for f in self._meta.concrete_fields if not f.primary_key} - KEPT_BY_BEAT - {"created_at"}
-        moved = any(getattr(self, name) != getattr(before, name) for name in (*MOVING, "enabled"))
-        if moved:
+    def _save_over(self, before: Schedule, using: str, update_fields: Iterable[str] | None) -> None:
+        if update_fields is None:
+            columns = {f.name for f in self._meta.concrete_fields if not f.primary_key} - KEPT_BY_BEAT - {"created_at"}
+        else:
+            columns = set(update_fields)
+        if any(name in columns and getattr(self, name) != getattr(before, name) for name in (*MOVING, "enabled")):
             self._begin(using)
             columns |= {"next_run_at", "held_until"}
-        super().save(using=using, update_fields=columns, force_update=True)
-        if not moved:
+        else:
             self.next_run_at, self.held_until = before.next_run_at, before.held_until
+        super().save(using=using, update_fields=columns)
 
     def _begin(self, using: str) -> None:
         """Find the first slot from now on, by the database's clock."""

@@ -46,7 +46,7 @@ def slot_passed(event: events.SlotPassed) -> None:
 
 @events.subscribe(events.ScheduleBroken)
 def broken(event: events.ScheduleBroken) -> None:
-    logger.error("%s cannot be computed: %s; trying again in a minute", event.schedule, event.error)
+    logger.error("%s makes no sense and is left out for now: %s", event.schedule, event.error)
 
 
 @events.subscribe(events.SchedulesSynced)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, tzinfo
+from threading import Lock
 
 from croniter import CroniterBadDateError, CroniterError, croniter
 
@@ -45,6 +46,7 @@ class cron(Timing):
                 raise ValueError("no such day")
         except (CroniterError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(f"expected a cron string, got: {expression!r} ({error})") from None
+        self._lock = Lock()
         self.repeating = fields[0].startswith("*") or fields[1].startswith("*")
 
     def next_after(self, after: datetime, zone: tzinfo) -> datetime | None:
@@ -53,14 +55,18 @@ class cron(Timing):
 
     def next_wall(self, shown: datetime) -> datetime | None:
         """Return the first matching wall time after ``shown``, without regard to zones."""
-        try:
-            found: datetime = self._croniter.get_next(datetime, start_time=shown.replace(microsecond=0))
-        except CroniterBadDateError:
-            return None
+        with self._lock:  # croniter keeps its place in itself, and threads of a site share timings
+            try:
+                found: datetime = self._croniter.get_next(datetime, start_time=shown.replace(microsecond=0))
+            except CroniterBadDateError:
+                return None
         return found
 
     def __repr__(self) -> str:
         return f"<cron: {self.expression}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.expression,)
 
     def _identity(self) -> tuple[object, ...]:
         return (self.expression,)

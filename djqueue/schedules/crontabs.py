@@ -97,10 +97,7 @@ class crontab(Timing):
         shown = shown.replace(second=0, microsecond=0) + timedelta(minutes=1)
         if self._matches_day(shown) and (later := self._later_today(shown)) is not None:
             return later
-        start = shown.replace(hour=self._hours[0], minute=self._minutes[0])
-        for day in self._days_after(start):
-            return day
-        return None
+        return self._first_after_day(shown.replace(hour=self._hours[0], minute=self._minutes[0]))
 
     def _later_today(self, shown: datetime) -> datetime | None:
         if shown.hour in self.hour:
@@ -112,16 +109,16 @@ class crontab(Timing):
                 return shown.replace(hour=hour, minute=self._minutes[0])
         return None
 
-    def _days_after(self, start: datetime) -> Iterable[datetime]:
-        day, last_year = start + timedelta(days=1), min(start.year + YEARS, 9998)
+    def _first_after_day(self, shown: datetime) -> datetime | None:
+        day, last_year = shown + timedelta(days=1), min(shown.year + YEARS, 9998)
         while day.year <= last_year:
             if day.month not in self.month_of_year:
                 day = day.replace(day=1) + timedelta(days=monthrange(day.year, day.month)[1])
             elif self._matches_day(day):
-                yield day
-                day += timedelta(days=1)
+                return day
             else:
                 day += timedelta(days=1)
+        return None
 
     def _matches_day(self, day: datetime) -> bool:
         return (

@@ -17,24 +17,27 @@ LONGEST_TRANSACTION = "10s"
 
 NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '')"
 
-# Why this shape. One statement, for a beat with nothing to do sends nothing else. Each part is a probe into the index
-# of enabled schedules by next_run_at; only schedules that are held back are read one by one, and those are few.
+# Why this shape. One statement, for a beat with nothing to do sends nothing else. Each part is the first entry of an
+# index over enabled schedules; as EXISTS or min() the planner may prefer to walk through all of them.
 LOOK = """
 SELECT
     clock.now,
-    EXISTS (
-        SELECT FROM djqueue_schedule
+    (
+        SELECT id FROM djqueue_schedule
         WHERE enabled AND next_run_at <= clock.now AND (held_until IS NULL OR held_until <= clock.now)
-    ),
-    EXISTS (SELECT FROM djqueue_schedule WHERE enabled AND next_run_at IS NULL),
+        ORDER BY next_run_at, id LIMIT 1
+    ) IS NOT NULL,
+    (
+        SELECT id FROM djqueue_schedule WHERE enabled AND next_run_at IS NULL ORDER BY next_run_at, id LIMIT 1
+    ) IS NOT NULL,
     extract(epoch FROM least(
         (
             SELECT next_run_at FROM djqueue_schedule
-            WHERE enabled AND next_run_at > clock.now ORDER BY next_run_at LIMIT 1
+            WHERE enabled AND next_run_at > clock.now ORDER BY next_run_at, id LIMIT 1
         ),
         (
-            SELECT min(held_until) FROM djqueue_schedule
-            WHERE enabled AND next_run_at <= clock.now AND held_until > clock.now
+            SELECT held_until FROM djqueue_schedule
+            WHERE enabled AND held_until > clock.now ORDER BY held_until LIMIT 1
         )
     ) - clock.now)::double precision
 FROM (SELECT coalesce(%s::timestamptz, statement_timestamp()) AS now) AS clock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -58,7 +59,8 @@ class Command(BaseCommand):
             run_beat()
             return
         try:
-            fired = Beat().once()
+            with closing(Beat()) as beat:
+                fired = beat.once()
         except Error as error:
             raise CommandError(f"the database {conf.settings.DATABASE!r} does not answer: {error}") from error
         self.stdout.write(f"{fired.schedules} schedules were due, {fired.tasks} tasks enqueued")
