@@ -293,6 +293,12 @@ def test_timings_read_as_words(timing: Timing, words: str) -> None:
     assert in_words(timing) == words
 
 
+@pytest.mark.parametrize("line", ["0 0 1 0-0 0", "0 0 0-0 1 0", "0 0 1,0-0/2 1 0", "0 0 5-00 1 0"])
+def test_days_and_months_begin_with_1(line: str) -> None:
+    with pytest.raises(ValueError, match="days of the month and months begin with 1"):
+        cron(line)
+
+
 @given(
     line=st.from_regex(r"[0-9*/,-]{1,6} [0-9*/,-]{1,6} [0-9*LW/,-]{1,4} [0-9*/,-]{1,4} [0-9*#/,-]{1,4}", fullmatch=True)
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, tzinfo
 from threading import Lock
 
@@ -20,6 +21,7 @@ ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 YEARS = 40
+ZERO = re.compile(r"(?:^|[,-])0+(?=$|[,/-])")
 
 
 class cron(Timing):
@@ -41,6 +43,8 @@ class cron(Timing):
         try:
             if len(fields) not in (5, 6):
                 raise ValueError("it has 5 fields, or 6 with the seconds last")
+            if any(ZERO.search(field) for field in fields[2:4]):
+                raise ValueError("days of the month and months begin with 1")  # croniter takes 0-0 for *
             self._croniter = croniter(line, datetime(2024, 1, 1), max_years_between_matches=YEARS)
             if not croniter.is_valid(line, strict=True):
                 raise ValueError("no such day")
