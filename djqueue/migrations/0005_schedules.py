@@ -207,6 +207,7 @@ class Migration(PostgreSQLMigration):
                 (
                     "schedule",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="runs",

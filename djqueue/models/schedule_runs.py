@@ -23,7 +23,9 @@ class ScheduleRun(models.Model):
     """What became of a slot. The key is what lets a slot fire only once."""
 
     pk = models.CompositePrimaryKey("schedule", "due_at")
-    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, db_index=False, related_name="runs")
+    schedule = models.ForeignKey(
+        Schedule, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="runs"
+    )
     due_at = models.DateTimeField(_("due"))
     fired_at = models.DateTimeField(_("fired"))
     fate = models.SmallIntegerField(_("outcome"), choices=FATES)
