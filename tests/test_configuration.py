@@ -74,6 +74,7 @@ READ: list[tuple[str, str, Any, str, Any]] = [
     ("MAX_MEMORY_PER_CHILD", "1000", 1000, "max_memory_per_child", 1000),
     ("BURST", "yes", True, "burst", True),
     ("BURST", "off", False, "burst", False),
+    ("BEAT", "yes", True, "beat", True),
     ("DRAIN_TIMEOUT", "30", timedelta(seconds=30), "drain_timeout", 30.0),
     ("WORKER_NAME", "one@there", "one@there", "name", "one@there"),
 ]
@@ -125,6 +126,7 @@ BAD: dict[str, tuple[str, str]] = {
     "MAX_TASKS_PER_CHILD": ("-1", "expected DJQUEUE_MAX_TASKS_PER_CHILD to be 1 or more, got: -1"),
     "MAX_MEMORY_PER_CHILD": ("1.5", "expected DJQUEUE_MAX_MEMORY_PER_CHILD to be a whole number, got: '1.5'"),
     "BURST": ("maybe", "expected DJQUEUE_BURST to be one of true, on"),
+    "BEAT": ("maybe", "expected DJQUEUE_BEAT to be one of true, on"),
     "DRAIN_TIMEOUT": ("-1", "expected DJQUEUE_DRAIN_TIMEOUT to be a number of seconds, 0 or more, got: -1"),
     "WORKER_NAME": ("%x", "expected DJQUEUE_WORKER_NAME to use only %h"),
     "QUEUES": ("a b", "expected DJQUEUE_QUEUES to hold names of queues"),
