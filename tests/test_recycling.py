@@ -90,6 +90,16 @@ def test_as_many_tasks_as_there_are_slots_run_at_once_also_when_an_executor_chan
     assert Counter(stored(result).value[4] for result in results).most_common()[0][1] == 4
 
 
+def test_each_slot_can_have_an_executor_that_goes(workers: Workers, file: Notes) -> None:
+    """Each has done its part with its first task, and all of them meet."""
+    workers.run("-P", "threads", "-c", "9", "--max-tasks-per-child", "1")
+    results = [meets.delay(file.path, 9) for _ in range(9)]
+
+    eventually(all_finished(results))
+
+    assert len({stored(result).value[4] for result in results}) == 9
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_an_executor_that_takes_too_much_memory_is_followed_by_another(workers: Workers, pool: str) -> None:
     worker = workers.run("-P", pool, "-c", "1", "--max-memory-per-child", str(250 * 1024))

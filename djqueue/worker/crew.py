@@ -18,8 +18,10 @@ TICK = 0.01
 RESPAWN_PAUSE = 0.5
 HANG_UP_AFTER = 0.1
 """Seconds between the end of an executor's process and the end of its connection."""
-GENERATIONS = 8
-"""Executors in one place, of which all but two finish their last tasks."""
+GENERATIONS_MOST = 64
+"""Executors in one place at the most."""
+ENDING = 6
+"""Executors in one place that have nothing left to do, but whose processes have not ended yet."""
 SPARE_AHEAD = 0.25
 """Share of its tasks that an executor still has to run when the one after it is spawned."""
 
@@ -41,7 +43,9 @@ class Place:
 
 def page_for(options: WorkerOptions) -> ProgressPage:
     """Return a progress page with room for all executors that there can be at once."""
-    return ProgressPage(options.processes * (GENERATIONS if _recycles(options) else 1), options.slots)
+    # Two to take tasks, or be about to, and in the worst case one for each slot that finishes a last task.
+    generations = min(2 + options.slots + ENDING, GENERATIONS_MOST) if _recycles(options) else 1
+    return ProgressPage(options.processes * generations, options.slots)
 
 
 def _recycles(options: WorkerOptions) -> bool:
@@ -131,6 +135,7 @@ class Crew:
         self._free.append(executor.position)
         if executor.retired:
             self._place_of(executor).retired.remove(executor)
+            self.turn_all_over()
             return
         if unused:
             # It died by itself before it was of use; starting the next in a tight loop helps nobody.
@@ -153,6 +158,9 @@ class Crew:
         """Return how many more tasks the executor in a place may be sent, None for any number."""
         if self._most_tasks is None or place.current is None:
             return None
+        ending = any(e.retired and not e.outstanding for e in self) if place.spare is None else True
+        if not self._free and not ending:
+            return None  # it cannot be replaced before a long task of some predecessor has ended
         if self._starts_slowly and not (place.spare is not None and place.spare.is_ready):
             return None
         return self._most_tasks - place.current.sent

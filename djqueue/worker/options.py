@@ -86,7 +86,7 @@ class WorkerOptions:
         )
 
 
-def worker_name(template: str, source: str = "-n") -> str:
+def worker_name(template: str, source: str = "--name") -> str:
     """Return a worker's name: ``%h`` is the host, ``%n`` its first label, ``%d`` the rest, ``%i`` the process id.
 
     A name without ``@`` gets the host appended, as Celery's have. Raises ``ValueError`` for other ``%`` sequences.

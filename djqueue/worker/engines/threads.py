@@ -35,7 +35,8 @@ class ThreadSlot(Slot):
         super().__init__(executor, cell)
         self._thread = 0
         self._live: list[int] = []
-        self._sent = False
+        self._sent = True
+        """Whether no error is on its way; only who may raise one says that it is."""
 
     def run(self, serial: int, claim: Claim) -> Outcome:
         """Run an attempt in this thread. Nothing is raised in it any more when this has returned."""
@@ -54,26 +55,25 @@ class ThreadSlot(Slot):
 
     def limit(self, serial: int) -> None:
         """Raise ``SoftTimeLimitExceeded`` in the task with this number."""
+        self._sent = False
         if self.disarm(serial):
             self._throw(SoftTimeLimitExceeded)
+        self._sent = True
 
     def interrupt(self) -> None:
         """Raise ``Interrupted`` in the task that runs."""
+        self._sent = False
         serial = self._page.serials[self.cell]
         if take(self._live, serial):
             take(self._armed, serial)
             self._throw(Interrupted)
-
-    def _arm(self) -> None:
-        self._sent = False
-        super()._arm()
+        self._sent = True
 
     def _throw(self, error: type[BaseException]) -> None:
         if self.driver is not None and self.driver.running is not None:
             self.driver.throw(error)
         else:
             self._raise(error)
-        self._sent = True
 
     def _raise(self, error: type[BaseException] | None) -> None:
         throw_into_thread(self._thread, error)
