@@ -43,7 +43,7 @@ FROM (
 
 
 LISTENING = """
-SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = 'LISTEN djqueue_beat'
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %djqueue_beat%'
 """
 
 
@@ -82,10 +82,7 @@ def rows(query: str, using: str = "default") -> tuple[Any, ...]:
 
 def listening(number: int = 1) -> Callable[[], bool]:
     """Return a condition: so many beats hear of changes."""
-    query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN djqueue_beat'"
-    )
-    return lambda: rows(query)[0] >= number
+    return lambda: rows(LISTENING)[0] >= number
 
 
 def is_fired(schedule: Schedule, number: int = 1) -> Callable[[], bool]:

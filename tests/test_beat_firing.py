@@ -14,6 +14,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from djqueue import crontab, signals
+from djqueue.beat import firing
 from djqueue.beat.beat import LONGEST_WAIT, Beat
 from djqueue.beat.firing import fire, run_now
 from djqueue.doctor import schedules as doctor
@@ -208,6 +209,17 @@ def test_a_clock_stepped_back_and_forth_by_an_hour_doubles_nothing(kind):
     if schedule.kind != "solar":
         assert seen == [NOON + n * MINUTE for n in range(121)]
     assert Task.objects.count() == fired
+
+
+def test_an_outage_of_many_schedules_is_made_up_for_in_bounded_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firing, "MOST_TASKS", 15)
+    for number in range(5):
+        new_schedule(f"s{number}", due_at=NOON, misfire=Misfire.ALL)
+    now = NOON + 9 * MINUTE
+    assert fire(connection, now) == (2, 20)
+    assert fire(connection, now) == (2, 20)
+    assert fire(connection, now) == (1, 10)
+    assert fire(connection, now) == (0, 0)
 
 
 # Overlap

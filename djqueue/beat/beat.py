@@ -16,6 +16,7 @@ from time import monotonic
 import psycopg
 from django.db import Error as DjangoDatabaseError
 from django.db import connections
+from psycopg import sql
 
 from djqueue import events, signals
 from djqueue.conf import seconds, settings
@@ -34,6 +35,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two tries while the database is away."""
 PRUNE_EVERY = 60.0
 PRUNE_BATCH = 2000
+
+LISTEN = sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL))
 
 logger = logging.getLogger("djqueue.beat")
 
@@ -169,7 +172,7 @@ def _listen(alias: str, heard: Callable[[], None]) -> None:
     while True:
         try:
             with psycopg.connect(**parameters(alias, "beat listen")) as connection:
-                connection.execute(f"LISTEN {CHANNEL}")
+                connection.execute(LISTEN)
                 heard()  # something may have changed before we listened
                 for _ in connection.notifies():
                     heard()

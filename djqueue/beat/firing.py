@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -14,6 +15,7 @@ from djqueue.conf import settings
 from djqueue.enqueue import insert_prepared
 from djqueue.schedules.rules import Fate, Overlap
 from djqueue.store.beat import (
+    DueRow,
     Run,
     Step,
     advance,
@@ -28,6 +30,8 @@ from djqueue.store.beat import (
 from .decide import HELD, Decision, begin, decide, prepared
 
 BATCH = 500
+MOST_TASKS = 5000
+"""Tasks after which a batch takes no further schedule, as when many have an outage to make up for."""
 
 
 class Fired(NamedTuple):
@@ -50,10 +54,22 @@ def fire(connection: BaseDatabaseWrapper, now: datetime, *, unset: bool = False,
             row.last_task_id for row in rows if row.overlap != Overlap.ALLOW and row.last_task_id is not None
         ]
         going_on = unfinished(connection, waiting_for) if waiting_for else set()
-        decisions = [begin(row, now) if unset else decide(row, now, going_on) for row in rows]
+        decisions = [begin(row, now) for row in rows] if unset else _decided(rows, now, going_on)
         runs = _write(connection, decisions)
     _tell(decisions, runs, now)
-    return Fired(len(rows), sum(run.fate == Fate.ENQUEUED for run in runs))
+    return Fired(len(decisions), sum(run.fate == Fate.ENQUEUED for run in runs))
+
+
+def _decided(rows: Sequence[DueRow], now: datetime, going_on: set[UUID]) -> list[Decision]:
+    """Decide on rows in their order, up to a bounded number of tasks; the others stay due for the next batch."""
+    decisions: list[Decision] = []
+    tasks = 0
+    for row in rows:
+        if tasks >= MOST_TASKS:
+            break
+        decisions.append(decide(row, now, going_on))
+        tasks += len(decisions[-1].tasks)
+    return decisions
 
 
 def _write(connection: BaseDatabaseWrapper, decisions: Sequence[Decision]) -> list[Run]:
