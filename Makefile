@@ -29,8 +29,8 @@ demo: $(INSTALLED) ## index Python's standard library, one task per file (ARGS="
 demo-site: $(INSTALLED) ## run a worker and the admin until Ctrl-C
 	@$(PY) manage.py demo_site $(ARGS)
 
-test: $(INSTALLED) ## run the tests (ARGS="-n 4 -k claim")
-	$(PY) -m pytest $(ARGS)
+test: $(INSTALLED) ## run the tests (ARGS="-n 0 -k claim" for some of them, in one process)
+	$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(DEV_INSTALLED) ## lint, format, types, migrations and system checks
 	$(PY) -m ruff check .

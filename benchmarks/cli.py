@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks import backlog, chain, chord, drain, enqueue, held_snapshot, idle, latency, roundtrip
+from benchmarks import backlog, beat, chain, chord, drain, enqueue, held_snapshot, idle, io, latency, roundtrip
 from benchmarks.lab import machine
 from benchmarks.lab.figures import print_report, say
 from benchmarks.lab.site import durability, leave_by_exit, open_site
@@ -20,10 +20,12 @@ BENCHMARKS = {
     "latency": latency,
     "roundtrip": roundtrip,
     "idle": idle,
+    "io": io,
     "held_snapshot": held_snapshot,
     "backlog": backlog,
     "chain": chain,
     "chord": chord,
+    "beat": beat,
 }
 
 DESCRIPTION = """

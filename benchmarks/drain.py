@@ -14,7 +14,8 @@ from benchmarks.lab import load
 from benchmarks.lab.figures import median, say
 from benchmarks.lab.site import Site
 from benchmarks.lab.workers import Worker, running_worker
-from benchmarks.tasks import noop, noop_ignored
+from benchmarks.tasks import noop, noop_ignored, noop_limited
+from djqueue.definition import TaskDefinition
 
 
 class Run(NamedTuple):
@@ -35,6 +36,7 @@ def measure(site: Site, options: argparse.Namespace) -> dict[str, Any]:
     kinds: dict[str, Callable[[Site, argparse.Namespace], Run]] = {
         "stored": _stored,
         "ignored": _ignored,
+        "time limits": lambda site, options: _stored(site, options, task=noop_limited),
         "info log": lambda site, options: _stored(site, options, loglevel="INFO"),
     }
     runs: dict[str, list[Run]] = {kind: [] for kind in kinds}
@@ -51,16 +53,18 @@ def measure(site: Site, options: argparse.Namespace) -> dict[str, Any]:
         "pss_mb": round(median(run.pss_mb for run in runs["stored"]), 1),
         "ignore_result_tasks_per_s": median(rates["ignored"]),
         "info_log_tasks_per_s": median(rates["info log"]),
+        "time_limits_tasks_per_s": median(rates["time limits"]),
         "runs_tasks_per_s": rates["stored"],
         "runs_ignore_result_tasks_per_s": rates["ignored"],
         "runs_info_log_tasks_per_s": rates["info log"],
+        "runs_time_limits_tasks_per_s": rates["time limits"],
     }
 
 
-def _stored(site: Site, options: argparse.Namespace, loglevel: str = "WARNING") -> Run:
+def _stored(site: Site, options: argparse.Namespace, loglevel: str = "WARNING", task: TaskDefinition = noop) -> Run:
     with site.connect() as connection:
         load.empty(connection)
-        waiting = load.enqueue(noop, options.tasks)
+        waiting = load.enqueue(task, options.tasks)
         with running_worker(site, "-c", str(options.concurrency), loglevel=loglevel) as worker:
             return _run(worker, load.seconds_to_settle(connection, waiting, worker), options.tasks)
 

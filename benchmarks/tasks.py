@@ -1,5 +1,6 @@
 """The tasks that are measured: as little user code as possible, so that what remains is the queue's cost."""
 
+import asyncio
 import time
 
 from djqueue import shared_task
@@ -13,6 +14,11 @@ def noop() -> None:
 @shared_task(ignore_result=True)
 def noop_ignored() -> None:
     """Do nothing; its row is deleted when it has run."""
+
+
+@shared_task(time_limit=60, soft_time_limit=30)
+def noop_limited() -> None:
+    """Do nothing, under time limits."""
 
 
 @shared_task(queue="urgent", priority=10)
@@ -30,3 +36,14 @@ def stamp(called: float) -> float:
 def number_of(values: list[None]) -> int:
     """Return how many values there are: the body of a chord."""
     return len(values)
+
+
+@shared_task
+def pause(seconds: float) -> None:
+    """Wait, as for an answer from somewhere else."""
+    time.sleep(seconds)
+
+
+@shared_task
+async def pause_async(seconds: float) -> None:
+    await asyncio.sleep(seconds)

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from .results import GroupResult as GroupResult
     from .results import ResultSet as ResultSet
     from .results import result_from_tuple as result_from_tuple
+    from .schedules import clocked as clocked
+    from .schedules import cron as cron
+    from .schedules import crontab as crontab
+    from .schedules import interval as interval
+    from .schedules import solar as solar
+    from .task_logging import get_task_logger as get_task_logger
     from .uuid7 import new_task_id as uuid
 
 # Imported on first use, so that ``import djqueue`` needs no configured Django and costs nothing.
@@ -51,12 +57,18 @@ _PUBLIC = {
     "result_from_tuple": ("results", "result_from_tuple"),
     "AsyncResult": ("results", "AsyncResult"),
     "TaskDefinition": ("definition", "TaskDefinition"),
+    "clocked": ("schedules", "clocked"),
+    "cron": ("schedules", "cron"),
+    "crontab": ("schedules", "crontab"),
     "current_task": ("context", "current_task"),
     "EagerResult": ("eager", "EagerResult"),
     "allow_join_result": ("context", "allow_join_result"),
+    "get_task_logger": ("task_logging", "get_task_logger"),
+    "interval": ("schedules", "interval"),
     "register_task": ("decorator", "register_task"),
     "send_task": ("enqueue", "send_task"),
     "shared_task": ("decorator", "shared_task"),
+    "solar": ("schedules", "solar"),
     "task": ("decorator", "task"),
     "states": ("states", None),
     "uuid": ("uuid7", "new_task_id"),
@@ -74,14 +86,20 @@ __all__ = [
     "chain",
     "chord",
     "chunks",
+    "clocked",
+    "cron",
+    "crontab",
     "current_task",
+    "get_task_logger",
     "group",
+    "interval",
     "maybe_signature",
     "register_task",
     "result_from_tuple",
     "send_task",
     "shared_task",
     "signature",
+    "solar",
     "states",
     "subtask",
     "task",

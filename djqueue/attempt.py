@@ -17,14 +17,16 @@ because only it knows whether a coroutine is awaited or driven::
 from __future__ import annotations
 
 import logging
-import traceback
+from asyncio import CancelledError
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import signals, states
-from .exceptions import Ignore, Reject, Replace, Retry
+from .exceptions import EncodeError, Ignore, Reject, Replace, Retry, TaskRevokedError
 from .retrying import RetryPlan, autoretry, wants_autoretry
+from .serializers import encode_result, format_traceback
 
 if TYPE_CHECKING:
     from .context import Request
@@ -40,9 +42,9 @@ REPLACED = "REPLACED"
 class Ended(NamedTuple):
     """How an attempt ended.
 
-    ``state`` is SUCCESS, FAILURE, RETRY, ``IGNORED``, ``REQUEUED`` or ``REPLACED``; ``value`` what the function
-    returned, or the signature that takes the task's place, and ``text`` its encoded form; ``error`` the exception of
-    one that failed or is retried.
+    ``state`` is SUCCESS, FAILURE, RETRY, REVOKED, ``IGNORED``, ``REQUEUED`` or ``REPLACED``; ``value`` what the
+    function returned, or the signature that takes the task's place, and ``text`` its encoded form; ``error`` the
+    exception of one that failed or is retried.
     """
 
     state: str
@@ -53,6 +55,16 @@ class Ended(NamedTuple):
     expected: bool = False
 
 
+def result_text(definition: TaskDefinition, ignored: bool, value: Any) -> str:
+    """Return a result as it is stored. Raises ``EncodeError``, unless nobody will ask for it."""
+    try:
+        return encode_result(definition.name, definition.typed_arguments.encode_return(value))
+    except EncodeError:
+        if ignored:
+            return "null"
+        raise
+
+
 class ExceptionInfo:
     """An exception with its traceback, as hooks and signals get it."""
 
@@ -60,8 +72,12 @@ class ExceptionInfo:
         self.exception = error
         self.type = type(error)
         self.tb: TracebackType | None = error.__traceback__
-        self.traceback = "".join(traceback.format_exception(error))
         self.internal = False
+
+    @cached_property
+    def traceback(self) -> str:
+        """As text, with its middle cut out where it is very long."""
+        return format_traceback(self.exception)
 
     @property
     def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:
@@ -75,7 +91,10 @@ class ExceptionInfo:
 
 
 class Attempt:
-    """One run of a definition. ``encode`` turns what it returns into text, or raises."""
+    """One run of a definition. ``encode`` turns what it returns into text, or raises.
+
+    Hooks, signals and the request see arguments as they are stored; only the function sees typed ones.
+    """
 
     def __init__(
         self,
@@ -102,17 +121,34 @@ class Attempt:
 
     def call(self) -> Any:
         """Call the function; for a coroutine function that is only its beginning."""
-        return self.definition(*self.args, **self.kwargs)
+        args, kwargs = self.definition.typed_arguments.decode(self.args, self.kwargs)
+        try:
+            return self.definition(*args, **kwargs)
+        except TypeError as error:
+            if _never_began(error) and not self.definition.check_call.accepts(args, kwargs):
+                raise TypeError(
+                    f"the arguments of task {self.definition.name} do not fit its function, which may have changed "
+                    f"since they were stored: {error}; its signature is {self.definition.check_call.signature}"
+                ) from None
+            raise
 
     def returned(self, value: Any) -> Ended:
         """End an attempt whose function returned."""
-        plan = self.request.retry_plan
-        if plan is not None:  # it asked for a retry without throwing
-            return self._retried(Retry(when=plan.countdown), plan)
         try:
-            text = self._encode(value)
+            text = self.text_of(value)
         except Exception as error:
             return self.raised(error)
+        return self.succeeded(value, text)
+
+    def text_of(self, value: Any) -> str:
+        """Return what is stored of a returned value. Raises ``Retry`` if one was asked for without throwing."""
+        plan = self.request.retry_plan
+        if plan is not None:
+            raise Retry(when=plan.countdown)
+        return self._encode(value)
+
+    def succeeded(self, value: Any, text: str) -> Ended:
+        """End an attempt that has succeeded."""
         if self.definition.has_hook("on_success"):
             self._safely(self.definition.on_success, value, self.request.id, self.args, self.kwargs)
         if signals.task_success.receivers:
@@ -122,6 +158,14 @@ class Attempt:
 
     def raised(self, error: BaseException) -> Ended:
         """End an attempt that raised."""
+        if (
+            isinstance(error, CancelledError | TaskRevokedError)
+            and self.request.is_aborted
+            and self.request.is_aborted()
+        ):
+            ended = revoked(self.definition, self.request, "revoked")
+            self._postrun(states.REVOKED, ended.error)
+            return ended
         if wants_autoretry(self.definition, error):
             try:
                 autoretry(self.definition, self.request, error)
@@ -200,7 +244,19 @@ class Attempt:
             logger.exception("%s of %s[%s] raised", hook.__name__, self.definition.name, self.request.id)
 
 
+def revoked(sender: object, request: Request, reason: str) -> Ended:
+    """End an attempt that somebody cancelled, or that expired before its start."""
+    signals.task_revoked.send(sender, request=request, terminated=False, signum=None, expired=reason == "expired")
+    return Ended(states.REVOKED, error=TaskRevokedError(reason), expected=True)
+
+
 def _plan_of(retry: Retry) -> RetryPlan:
     """Return the plan of a ``Retry`` that was raised by hand."""
     when = retry.when
-    return RetryPlan(float(when) if isinstance(when, int | float) else 0.0, None, None, {})
+    return RetryPlan(float(when) if isinstance(when, int | float) else 0.0, None, {})
+
+
+def _never_began(error: BaseException) -> bool:
+    """Whether the definition's function refused its arguments: below its caller's frame there is none."""
+    here = error.__traceback__
+    return here is not None and here.tb_next is not None and here.tb_next.tb_next is None

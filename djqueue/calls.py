@@ -12,18 +12,39 @@ from django.utils import timezone
 from .routing import check_priority, check_queue
 
 LONGEST_COUNTDOWN = 100 * 365.25 * 86400
-PLACING = frozenset(["countdown", "eta", "expires", "queue", "priority", "task_id", "root_id", "parent_id"])
-"""Options that have columns of their own, or decide where the task goes."""
-KEPT = frozenset(["ignore_result", "headers", "shadow", "argsrepr", "kwargsrepr", "replaced_task_nesting"])
+PLACING = frozenset(
+    [
+        "countdown",
+        "eta",
+        "expires",
+        "queue",
+        "priority",
+        "task_id",
+        "add_to_parent",
+        "root_id",
+        "parent_id",
+        "serializer",
+    ]
+)
+"""Options that have columns of their own, or decide where the task goes and how it is stored."""
+KEPT = frozenset(
+    [
+        "ignore_result",
+        "headers",
+        "shadow",
+        "argsrepr",
+        "kwargsrepr",
+        "time_limit",
+        "soft_time_limit",
+        "replaced_task_nesting",
+    ]
+)
 """Options that are stored as they are."""
 LINKING = frozenset(["link", "link_error", "group_id", "group_index"])
 """Options that make a task part of a workflow."""
 # Celery's options that this release does not honour yet: refused, never ignored.
 NOT_YET = frozenset(
     [
-        "time_limit",
-        "soft_time_limit",
-        "serializer",
         "chain",
         "chord",
         "exchange",
@@ -135,6 +156,8 @@ def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             stored.setdefault("stamps", {})[option] = value
         else:
             stored.setdefault("properties", {})[option] = value
+    if "soft_time_limit" in stored:
+        check_limits(stored["soft_time_limit"], stored.get("time_limit"))
     return stored
 
 

@@ -12,6 +12,12 @@ from django.core.management import get_commands
 from django.db import connections
 
 from . import conf
+from .exceptions import ImproperlyConfigured
+from .redaction import redactor
+from .schedules.declared import declare
+from .serializers.formats import check_installed
+from .serializers.rules import rules
+from .worker import configuration
 
 
 @register("djqueue")
@@ -22,6 +28,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         Error(message, hint=hint or None, id="djqueue.E002") for message, hint in conf.problems(given)
     ]
     if not found:
+        found += [Error(message, id="djqueue.E002") for message in configuration.problems()]
         for name in ("DATABASE", "LISTEN"):
             alias = getattr(conf.settings, name)
             if isinstance(alias, str) and alias not in django_settings.DATABASES:
@@ -32,6 +39,40 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
                         id="djqueue.E003",
                     )
                 )
+    return found
+
+
+@register("djqueue")
+def check_payloads(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E004: a serializer, the codec or the redaction that ``DJQUEUE`` names cannot be used."""
+    if conf.problems(getattr(django_settings, "DJQUEUE", {})):
+        return []
+    wrong: list[str] = []
+    for name in conf.settings.ACCEPT_CONTENT:
+        try:
+            check_installed(name)
+        except (ValueError, ImproperlyConfigured) as error:
+            wrong.append(f"DJQUEUE['ACCEPT_CONTENT']: {error}")
+    for use in (rules, redactor):
+        try:
+            use()
+        except ImproperlyConfigured as error:
+            wrong.append(str(error))
+    return [Error(message, id="djqueue.E004") for message in wrong]
+
+
+@register("djqueue")
+def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E005: an entry of ``SCHEDULES`` makes no sense."""
+    if conf.problems(getattr(django_settings, "DJQUEUE", {})):
+        return []
+    found: list[CheckMessage] = []
+    for name, entry in conf.settings.SCHEDULES.items():
+        try:
+            declare(name, entry)
+        except ValueError as error:
+            hint = 'For example {"task": "shop.tasks.clean", "schedule": crontab(minute=0, hour=4)}.'
+            found.append(Error(str(error), hint=hint, id="djqueue.E005"))
     return found
 
 

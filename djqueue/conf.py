@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from types import NoneType
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -14,6 +15,18 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from .routing import is_queue_name
+
+REDACTED_NAMES: tuple[str, ...] = (
+    *("*password*", "*passwd*", "*passphrase*", "*secret*", "*token*", "*credential*", "*authorization*", "cookie*"),
+    *("*api_key*", "*apikey*", "*private_key*", "*credit_card*", "*card_number*", "cvv", "cvc", "iban"),
+)
+# Celery's users may list content types.
+CONTENT_TYPES = {
+    "application/json": "json",
+    "application/x-msgpack": "msgpack",
+    "application/x-yaml": "yaml",
+    "application/x-python-serialize": "pickle",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +38,22 @@ class Settings:
     LISTEN: bool | str = True
     """Whether workers listen for wake-ups; another alias where ``DATABASE`` is a pooler in transaction mode."""
     DEFAULT_QUEUE: str = "default"
+    POOL: str | None = None
+    """This and those below are options of ``runworker``; see ``djqueue.worker.configuration``."""
     CONCURRENCY: int = 0
-    """Executors of a worker; 0 means one per core."""
+    """Tasks that an executor runs at once; 0 means as many as is usual for the pool."""
+    PROCESSES: int | None = None
+    QUEUES: str | Sequence[str] | None = None
+    EXCLUDE_QUEUES: str | Sequence[str] | None = None
+    WORKER_NAME: str | None = None
+    LOGLEVEL: str | None = None
+    TIME_LIMIT: float | timedelta | None = None
+    SOFT_TIME_LIMIT: float | timedelta | None = None
+    MAX_TASKS_PER_CHILD: int | None = None
+    MAX_MEMORY_PER_CHILD: int | None = None
+    BURST: bool | None = None
+    BEAT: bool | None = None
+    DRAIN_TIMEOUT: float | timedelta | None = None
     LEASE: float = 20.0
     """Seconds after its last heartbeat until a worker's tasks are reclaimed."""
     HEARTBEAT: float = 5.0
@@ -40,6 +67,12 @@ class Settings:
     """How long finished tasks are kept, by state; ``None`` keeps them for ever."""
     RESULT_MAX_BYTES: int = 16 * 1024 * 1024
     """Largest stored result; a larger one is a FAILURE."""
+    SCHEDULES: Mapping[str, Any] = field(default_factory=dict)
+    """Schedules declared in code, shaped as Celery's ``beat_schedule``."""
+    MISFIRE_GRACE: float = 10.0
+    """How late a slot of a schedule may be fired before it counts as missed."""
+    SCHEDULE_RUNS_KEPT: float | timedelta | None = 7 * 86400
+    """How long it is kept what became of slots; ``None`` keeps it for ever."""
     ALWAYS_EAGER: bool = False
     """Run tasks in place instead of enqueueing them; for tests, on any database."""
     EAGER_PROPAGATES: bool = False
@@ -48,25 +81,64 @@ class Settings:
     """Whether an errback of a chord is called for each member of its header that fails, too."""
     IMPORTS: tuple[str, ...] = ()
     """Modules that define tasks, besides the ``tasks`` module of each installed app."""
+    SERIALIZER: str = "json"
+    """How arguments are stored, unless a definition or a call says otherwise."""
+    RESULT_SERIALIZER: str = "json"
+    ACCEPT_CONTENT: tuple[str, ...] = ("json",)
+    """The serializers whose payloads are read; whatever comes as another is refused."""
+    PAYLOAD_CODEC: str = ""
+    """Dotted path of a class that encrypts payloads, such as ``djqueue.encryption.FernetCodec``."""
+    PAYLOAD_KEYS: tuple[str, ...] = field(default=(), repr=False)
+    """The keys of ``FernetCodec``: the first encrypts, all decrypt. Empty: those in ``DJQUEUE_PAYLOAD_KEYS``."""
+    REDACT: tuple[str, ...] | str = REDACTED_NAMES
+    """Names of arguments, with wildcards, whose values are not shown; or the dotted path of a function."""
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "DATABASE": (str,),
     "LISTEN": (bool, str),
     "DEFAULT_QUEUE": (str,),
+    "POOL": (str, NoneType),
     "CONCURRENCY": (int,),
+    "PROCESSES": (int, NoneType),
+    "QUEUES": (str, list, tuple, NoneType),
+    "EXCLUDE_QUEUES": (str, list, tuple, NoneType),
+    "WORKER_NAME": (str, NoneType),
+    "LOGLEVEL": (str, NoneType),
+    "TIME_LIMIT": (int, float, timedelta, NoneType),
+    "SOFT_TIME_LIMIT": (int, float, timedelta, NoneType),
+    "MAX_TASKS_PER_CHILD": (int, NoneType),
+    "MAX_MEMORY_PER_CHILD": (int, NoneType),
+    "BURST": (bool, NoneType),
+    "BEAT": (bool, NoneType),
+    "DRAIN_TIMEOUT": (int, float, timedelta, NoneType),
     "LEASE": (int, float, timedelta),
     "HEARTBEAT": (int, float, timedelta),
     "CRASH_LIMIT": (int,),
     "POLL_MAX": (int, float, timedelta),
     "RETENTION": (dict,),
     "RESULT_MAX_BYTES": (int,),
+    "SCHEDULES": (dict,),
+    "MISFIRE_GRACE": (int, float, timedelta),
+    "SCHEDULE_RUNS_KEPT": (int, float, timedelta, type(None)),
     "ALWAYS_EAGER": (bool,),
     "EAGER_PROPAGATES": (bool,),
     "ALLOW_ERROR_CB_ON_CHORD_HEADER": (bool,),
     "IMPORTS": (list, tuple),
+    "SERIALIZER": (str,),
+    "RESULT_SERIALIZER": (str,),
+    "ACCEPT_CONTENT": (list, tuple, set, frozenset),
+    "PAYLOAD_CODEC": (str,),
+    "PAYLOAD_KEYS": (list, tuple),
+    "REDACT": (list, tuple, str),
 }
+LISTS = ("IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT")
+HIDDEN_SETTINGS = ("PAYLOAD_KEYS",)
 RETENTION_STATES = ("succeeded", "failed", "cancelled")
+
+
+def _holds_others(value: Any) -> bool:
+    return not isinstance(value, str) and not all(isinstance(item, str) for item in value)
 
 
 def problems(given: object) -> list[tuple[str, str]]:
@@ -78,15 +150,18 @@ def problems(given: object) -> list[tuple[str, str]]:
         if name not in _KINDS:
             found.append((f"unknown setting DJQUEUE[{name!r}]", did_you_mean(name, _KINDS)))
         elif not isinstance(value, _KINDS[name]) or (isinstance(value, bool) and bool not in _KINDS[name]):
-            kinds = " or ".join(kind.__name__ for kind in _KINDS[name])
-            found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {value!r}", ""))
+            kinds = " or ".join("None" if kind is NoneType else kind.__name__ for kind in _KINDS[name])
+            shown = type(value).__name__ if name in HIDDEN_SETTINGS else repr(value)
+            found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {shown}", ""))
+        elif name in LISTS and _holds_others(value):
+            found.append((f"expected DJQUEUE[{name!r}] to hold strings only", ""))
     return found or _contradictions(_built(given))
 
 
 def _contradictions(settings: Settings) -> list[tuple[str, str]]:
     found = [
         (f"expected DJQUEUE[{name!r}] to be above 0, got: {getattr(settings, name)!r}", "")
-        for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES")
+        for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES", "MISFIRE_GRACE")
         if getattr(settings, name) <= 0
     ]
     if settings.HEARTBEAT * 2 > settings.LEASE:
@@ -107,11 +182,22 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         for state, keep in settings.RETENTION.items()
         if keep is not None and (type(keep) not in (int, float, timedelta) or seconds(keep) < 0)
     ]
+    if settings.SCHEDULE_RUNS_KEPT is not None and seconds(settings.SCHEDULE_RUNS_KEPT) < 0:
+        found.append(
+            (f"expected DJQUEUE['SCHEDULE_RUNS_KEPT'] to be 0 or more, got: {settings.SCHEDULE_RUNS_KEPT!r}", "")
+        )
     if not is_queue_name(settings.DEFAULT_QUEUE):
         found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
-    return found
+    return found + [
+        (
+            f"DJQUEUE[{name!r}] is {getattr(settings, name)!r}, which DJQUEUE['ACCEPT_CONTENT'] does not list",
+            "Workers would refuse what the site stores.",
+        )
+        for name in ("SERIALIZER", "RESULT_SERIALIZER")
+        if getattr(settings, name) not in settings.ACCEPT_CONTENT
+    ]
 
 
 def did_you_mean(word: object, known: Mapping[str, object] | tuple[str, ...]) -> str:
@@ -127,13 +213,16 @@ def seconds(value: float | timedelta) -> float:
 
 def _built(given: Mapping[str, Any]) -> Settings:
     values = dict(given)
-    for name in ("LEASE", "HEARTBEAT", "POLL_MAX"):
+    for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE"):
         if name in values:
             values[name] = seconds(values[name])
     if "RETENTION" in values:
         values["RETENTION"] = {**Settings().RETENTION, **values["RETENTION"]}
-    if "IMPORTS" in values:
-        values["IMPORTS"] = tuple(values["IMPORTS"])
+    for name in LISTS:
+        if not isinstance(values.get(name, ""), str):
+            values[name] = tuple(values[name])
+    if "ACCEPT_CONTENT" in values:
+        values["ACCEPT_CONTENT"] = tuple(CONTENT_TYPES.get(name, name) for name in values["ACCEPT_CONTENT"])
     return Settings(**values)
 
 
@@ -156,7 +245,9 @@ class _LazySettings:
         return _built(given)
 
     def as_dict(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(Settings)}
+        """Return all settings, to be shown; without keys."""
+        shown = {f.name: getattr(self, f.name) for f in fields(Settings)}
+        return {**shown, **{name: "[hidden]" for name in HIDDEN_SETTINGS if shown[name]}}
 
     def forget(self) -> None:
         self._loaded = None

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from .redaction import arguments_repr
+
 if TYPE_CHECKING:
     from .definition import TaskDefinition
 
@@ -47,7 +49,10 @@ class Request:
         self.__dict__.update(*args, **values)
 
     def __repr__(self) -> str:
-        return f"<Request: {self.__dict__!r}>"
+        # Tasks log their request, whose arguments may hold secrets.
+        args, kwargs = arguments_repr(self.task or "", self.args or (), self.kwargs or {})
+        others = {name: value for name, value in self.__dict__.items() if name not in ("args", "kwargs")}
+        return f"<Request: args={args} kwargs={kwargs} {others!r}>"
 
     @property
     def timelimit(self) -> list[float | None]:

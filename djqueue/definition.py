@@ -11,11 +11,11 @@ from asgiref.sync import sync_to_async
 
 from . import registry
 from .calls import LINKING, check_arguments, check_call_limits
-from .canvas import Signature, chunks, xmap, xstarmap
+from .canvas import Signature
 from .canvas.applying import apply_canvas
 from .canvas.data import given
 from .canvas.links import eager_links
-from .canvas.replacing import add_to_chord, replace
+from .canvas.methods import CanvasMethods
 from .conf import settings
 from .context import Request, current_request
 from .eager import EagerResult, apply_eagerly
@@ -25,10 +25,11 @@ from .options import HOOKS, check_options
 from .results import AsyncResult
 from .retrying import plan_retry
 from .signature_check import ArgumentCheck
+from .typed_arguments import TypedArguments
 from .updates import update_state
 
 
-class TaskDefinition:
+class TaskDefinition(CanvasMethods):
     """A function that can be enqueued, and its options.
 
     Calling it runs the function here and now; ``delay`` and ``apply_async`` enqueue it. Options left out have these
@@ -64,6 +65,11 @@ class TaskDefinition:
     track_started: bool = True
     trail: bool = True
     resultrepr_maxsize: int = 1024
+    pydantic: bool = False
+    pydantic_strict: bool = False
+    pydantic_context: Mapping[str, Any] | None = None
+    pydantic_dump_kwargs: Mapping[str, Any] | None = None
+    schedule: Any = None
 
     MaxRetriesExceededError: ClassVar[type[Exception]] = MaxRetriesExceededError
 
@@ -103,12 +109,18 @@ class TaskDefinition:
         if not self.name:
             self.name = f"{type(self).__module__}.{type(self).__name__}"
         check_options(self)
+        _ = self.typed_arguments  # made now, so that options which cannot be are refused here
         return self
 
     @cached_property
     def overridden(self) -> frozenset[str]:
         """The hooks that a subclass has defined."""
         return frozenset(name for name in HOOKS if getattr(type(self), name) is not getattr(TaskDefinition, name))
+
+    @cached_property
+    def at_most_once(self) -> bool:
+        """Whether it fails when its executor is lost, instead of running again."""
+        return not (self.acks_late and self.reject_on_worker_lost and self.retry_on_worker_lost)
 
     def has_hook(self, name: str) -> bool:
         return name in self.overridden
@@ -117,6 +129,18 @@ class TaskDefinition:
     def check_call(self) -> ArgumentCheck:
         """Raises ``TypeError`` for arguments that the function does not take."""
         return ArgumentCheck(self.run)
+
+    @cached_property
+    def typed_arguments(self) -> TypedArguments:
+        """Converts arguments and results whose annotations ask for it."""
+        return TypedArguments(
+            self.run,
+            name=self.name,
+            pydantic=self.pydantic,
+            pydantic_strict=self.pydantic_strict,
+            pydantic_context=self.pydantic_context,
+            pydantic_dump_kwargs=self.pydantic_dump_kwargs,
+        )
 
     @property
     def request(self) -> Request:
@@ -142,9 +166,9 @@ class TaskDefinition:
         ``countdown`` (seconds) wins over ``eta`` (a datetime, in the current time zone if it is naive). ``expires`` is
         in seconds from now or a datetime. Others: ``queue priority ignore_result headers time_limit soft_time_limit
         serializer shadow argsrepr kwargsrepr add_to_parent stamped_headers``; what is not an option can be read in
-        ``request.properties``. Raises ``TypeError`` for arguments that the function does not take, ``EncodeError`` for
-        values that cannot be stored and ``ValueError`` for a bad option or a ``task_id`` that is taken; nothing is
-        stored then.
+        ``request.properties``. Raises ``TypeError`` for arguments that the function does not take or whose annotations
+        say otherwise, ``EncodeError`` for values that cannot be stored and ``ValueError`` for a bad option or a
+        ``task_id`` that is taken; nothing is stored then.
         """
         args, kwargs = check_arguments(self.name, args, kwargs)
         if self.typing:
@@ -168,61 +192,27 @@ class TaskDefinition:
         task_id: str | None = None,
         throw: bool | None = None,
         retries: int = 0,
+        before: int = 0,
         **options: Any,
     ) -> EagerResult:
         """Run the task here and now as a worker would, hooks, retries and all, and return an ``EagerResult``.
 
         Needs no database. ``throw`` raises what the task raised (default: ``DJQUEUE["EAGER_PROPAGATES"]``).
+        The first ``before`` arguments are results of earlier tasks, which are not checked against annotations.
         """
         args, kwargs = check_arguments(self.name, args, kwargs)
         linked = eager_links(options)
         return apply_eagerly(
-            self, args, kwargs, task_id=task_id, throw=throw, retries=retries, options=options, linked=linked
+            self,
+            args,
+            kwargs,
+            task_id=task_id,
+            throw=throw,
+            retries=retries,
+            options=options,
+            linked=linked,
+            before=before,
         )
-
-    def s(self, *args: Any, **kwargs: Any) -> Signature:
-        """Return a signature of a call: ``add.s(1)`` applied to 2 calls ``add(2, 1)``."""
-        return Signature(self, args, kwargs)
-
-    def si(self, *args: Any, **kwargs: Any) -> Signature:
-        """Return an immutable signature: it takes nothing from what comes before it."""
-        return Signature(self, args, kwargs, immutable=True)
-
-    def signature(
-        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Signature:
-        """Return a signature with options; ``immutable`` may be one of them."""
-        return Signature(self, args, kwargs, **options)
-
-    subtask = signature
-
-    def map(self, it: Iterable[Any]) -> Signature:
-        """Return a signature of one task that calls this one for each element, and returns the list of results."""
-        return xmap(self.s(), it)
-
-    def starmap(self, it: Iterable[Any]) -> Signature:
-        """``map`` for elements that are lists of arguments."""
-        return xstarmap(self.s(), it)
-
-    def chunks(self, it: Iterable[Any], n: int) -> Signature:
-        """Return a group of tasks that ``starmap`` up to ``n`` elements each."""
-        return chunks(self.s(), it, n)
-
-    def replace(self, sig: Signature) -> Any:
-        """Let ``sig`` take the place of the task that runs here, which ends with its result. Does not return.
-
-        What follows in a chain, the place in a group, links and errbacks stay with the task's id. Raises
-        ``ImproperlyConfigured`` for an empty chain.
-        """
-        return replace(self.request, sig)
-
-    def add_to_chord(self, sig: Signature, lazy: bool = False) -> Any:
-        """Add a member to the header of the chord that the task that runs here is part of, and return its result.
-
-        The member starts when this task has succeeded, and its value is appended to the input of the body. Raises
-        ``ValueError`` outside a chord.
-        """
-        return add_to_chord(self.request, sig, lazy=lazy)
 
     def add_trail(self, result: Any) -> Any:
         """Add a result to the ``children`` of the task that runs here, unless ``trail`` is off."""

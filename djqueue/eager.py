@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 
 from . import states
-from .attempt import IGNORED, REPLACED, REQUEUED, Attempt, Ended, ExceptionInfo
+from .attempt import IGNORED, REPLACED, REQUEUED, Attempt, Ended, ExceptionInfo, result_text
 from .calls import stored_options
 from .conf import settings
 from .context import Request, request_of, running, running_request
 from .exceptions import TimeoutError
 from .resulttree import ResultNode
-from .serializers import decode, encode, encode_arguments
+from .serializers import decode_arguments, decode_result, encode_arguments, encode_result
 from .uuid7 import as_task_id, new_task_id
 
 if TYPE_CHECKING:
@@ -129,29 +130,32 @@ def apply_eagerly(
     retries: int,
     options: dict[str, Any],
     linked: Callable[[Request, Ended], None],
+    before: int = 0,
 ) -> EagerResult:
     """Run a definition until it has ended; retries follow at once, without their pauses.
 
-    Arguments make the same way through the serializer as they would to a worker. ``linked`` is called with how it
-    ended, before whoever called learns of it.
+    Arguments make the same way through the serializer as they would to a worker; the first ``before`` of them are from
+    an earlier step, and so as they are stored already. ``linked`` is called with how it ended, before whoever called
+    learns of it.
     """
     stored = stored_options(definition.name, options)
     id = new_task_id() if task_id is None else as_task_id(task_id)
     throw = settings.EAGER_PROPAGATES if throw is None else throw
+    typed, named = definition.typed_arguments.encode(args[before:], kwargs, before=before)
+    typed = (*args[:before], *typed)
+    texts = encode_arguments(definition.name, typed, named, options.get("serializer") or definition.serializer)
     for _ in range(REQUEUES_MOST):
-        args_text, kwargs_text = encode_arguments(definition.name, args, kwargs)
-        given = decode(args_text), decode(kwargs_text)
+        given = decode_arguments(*texts, definition.name)
         request = request_of(definition.name, id, *given, stored, _context(retries, options))
         request.update(is_eager=True, delivery_info={"is_eager": True, "routing_key": "", "redelivered": False})
         ended = _run(definition, request, *given)
         if ended.retry is not None:
             retries += 1
-            args = ended.retry.args if ended.retry.args is not None else args
-            kwargs = dict(ended.retry.kwargs) if ended.retry.kwargs is not None else kwargs
+            texts = ended.retry.arguments or texts
         elif ended.state != REQUEUED:
             break
     if ended.state == REPLACED:
-        ended = _ended_as(ended.value.apply(**_place(options)))
+        ended = _ended_as(definition, ended.value.apply(**_place(options)))
     linked(request, ended)
     return _result(definition, id, ended, throw=throw)
 
@@ -161,11 +165,11 @@ def _place(options: dict[str, Any]) -> dict[str, Any]:
     return {"replaced_task_nesting": options.get("replaced_task_nesting", 0) + 1}
 
 
-def _ended_as(result: Any) -> Ended:
+def _ended_as(definition: TaskDefinition, result: Any) -> Ended:
     """Return the end of a task that was replaced: that of the result of what took its place."""
     if result.successful():
         value = result.get(disable_sync_subtasks=False)
-        return Ended(states.SUCCESS, value, encode(value))
+        return Ended(states.SUCCESS, value, encode_result(definition.name, value))
     failed = next((r for r in result.leaves() if not r.successful()), result) if hasattr(result, "leaves") else result
     error = failed.result
     return Ended(states.FAILURE, error=error) if isinstance(error, BaseException) else Ended(IGNORED)
@@ -181,7 +185,8 @@ def _context(retries: int, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(definition: TaskDefinition, request: Request, args: Any, kwargs: dict[str, Any]) -> Ended:
-    attempt = Attempt(definition, request, args, kwargs, encode)
+    ignored = definition.ignore_result if request.ignore_result is None else request.ignore_result
+    attempt = Attempt(definition, request, args, kwargs, partial(result_text, definition, ignored))
     with running(definition, request):
         try:
             attempt.begin()
@@ -204,4 +209,4 @@ def _result(definition: TaskDefinition, id: str, ended: Ended, *, throw: bool) -
         if throw:
             raise ended.error
         return EagerResult(id, ended.error, states.FAILURE, ExceptionInfo(ended.error).traceback, definition.name)
-    return EagerResult(id, decode(ended.text), states.SUCCESS, name=definition.name)
+    return EagerResult(id, decode_result(ended.text), states.SUCCESS, name=definition.name)

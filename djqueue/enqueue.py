@@ -6,30 +6,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, connections, transaction
+from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from . import signals
+from . import registry, signals
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .conf import settings
-from .context import Request, running_request
-from .planned import PlannedGroup, PlannedTask, as_group_rows, as_rows
+from .context import Request, current_task, running_request
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
-from .serializers import decode, encode, encode_arguments
+from .serializers import decode_arguments, encode, encode_arguments
 from .store.insert import database_now, insert, insert_chosen, insert_many, standing_cursor
-from .store.plant import plant
 from .store.wakeup import wake
 from .uuid7 import as_task_id, new_task_id, new_task_ids
 
 if TYPE_CHECKING:
     from .definition import TaskDefinition
-
-
-PLANT_BLOCK = 5000
-"""Tasks of a workflow that are inserted with one statement."""
 
 
 def call(
@@ -41,16 +35,17 @@ def call(
 ) -> AsyncResult:
     """Insert one task on the caller's connection and in its transaction."""
     parent = running_request()
+    stored, named = definition.typed_arguments.encode(args, kwargs)
     if not options and task_id is None and parent is None and _is_plain(definition):
-        args_text, kwargs_text = encode_arguments(definition.name, args, kwargs)
+        args_text, kwargs_text = encode_arguments(definition.name, stored, named)
         queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
         task = NewTask(new_task_id(), definition.name, queue, definition.priority, args_text, kwargs_text)
         check_queue(queue)
         connection = connections[settings.DATABASE]
         insert(standing_cursor(connection), task)
-        return AsyncResult.enqueued(task.id, _announce(connection, queue), ignored=definition.ignore_result)
+        return AsyncResult.enqueued(task.id, announce(connection, queue), ignored=definition.ignore_result)
     given = with_defaults(definition, args, kwargs, options)
-    result = _publish(definition.name, args, kwargs, task_id, given, parent)
+    result = _publish(definition.name, stored, named, task_id, given, parent)
     if given.get("ignore_result") is None:
         result.ignored = definition.ignore_result
     return result
@@ -100,28 +95,28 @@ def _is_plain(definition: TaskDefinition) -> bool:
 def _publish(
     name: str,
     args: Sequence[Any],
-    kwargs: dict[str, Any],
+    kwargs: Mapping[str, Any],
     task_id: str | None,
     options: Mapping[str, Any],
     parent: Request | None,
 ) -> AsyncResult:
     task = new_task(name, args, kwargs, task_id, options, parent)
-    told = _told(task, args, kwargs, options)
+    told = told_of(task, args, kwargs, options)
     if signals.before_task_publish.receivers:
         signals.before_task_publish.send(name, **told)
     connection = connections[settings.DATABASE]
     if not insert_chosen(standing_cursor(connection), task):
         raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
-    enqueued_in = _announce(connection, task.queue, _due_in(task))
+    enqueued_in = announce(connection, task.queue, _due_in(task))
     result = AsyncResult.enqueued(task.id, enqueued_in, ignored=bool(options.get("ignore_result")))
-    if parent is not None and options.get("add_to_parent", True):
+    if parent is not None and options.get("add_to_parent", True) and current_task.trail:
         parent.__dict__.setdefault("children", []).append(result)
     if signals.after_task_publish.receivers:
         signals.after_task_publish.send(name, **told)
     return result
 
 
-def _told(task: NewTask, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+def told_of(task: NewTask, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the signals about a call say."""
     return {
         "body": (args, kwargs, {}),
@@ -132,36 +127,10 @@ def _told(task: NewTask, args: Any, kwargs: Any, options: Mapping[str, Any]) -> 
     }
 
 
-def enqueue_plan(tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup], *, linked: bool) -> EnqueuedIn | None:
-    """Insert the tasks and groups of a workflow, all of them or none.
-
-    ``linked`` says whether something waits for any of them. Raises ``ValueError`` for an id that is taken.
-    """
-    told = []
-    if signals.before_task_publish.receivers or signals.after_task_publish.receivers:
-        told = [(p.task.name, _told(p.task, decode(p.task.args), decode(p.task.kwargs), {})) for p in tasks]
-    for name, values in told:
-        signals.before_task_publish.send(name, **values)
-    connection = connections[settings.DATABASE]
-    try:
-        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            for start in range(0, len(tasks), PLANT_BLOCK):
-                rows = as_rows(tasks[start : start + PLANT_BLOCK])
-                plant(cursor, tasks[0].task.id if linked else None, rows, "[]" if start else as_group_rows(groups))
-    except IntegrityError as error:
-        raise ValueError(f"expected the ids of a workflow's tasks to be new, got one that is taken: {error}") from error
-    enqueued_in = None
-    for queue in {planned.task.queue for planned in tasks if planned.waits_for is None}:
-        enqueued_in = _announce(connection, queue)
-    for name, values in told:
-        signals.after_task_publish.send(name, **values)
-    return enqueued_in
-
-
 def new_task(
     name: str,
     args: Sequence[Any],
-    kwargs: dict[str, Any],
+    kwargs: Mapping[str, Any],
     task_id: str | None,
     options: Mapping[str, Any],
     parent: Request | None,
@@ -180,7 +149,7 @@ def new_task(
     if run_at is not None:
         stored["eta"] = run_at.isoformat()
     expires = None if expires is None else check_expires(expires)
-    args_text, kwargs_text = encode_arguments(name, args, kwargs)
+    args_text, kwargs_text = encode_arguments(name, args, kwargs, options.get("serializer"))
     return NewTask(
         new_task_id() if task_id is None else as_task_id(task_id),
         name,
@@ -206,6 +175,7 @@ def enqueue_many(
     queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
     check_queue(queue)
     check = definition.check_call if definition.typing else None
+    typed, serializer = definition.typed_arguments, definition.serializer
     connection = connections[settings.DATABASE]
     shared = _shared_by_all(definition, connection)
     ids: list[str] = []
@@ -215,14 +185,15 @@ def enqueue_many(
             args, kwargs = _arguments(name, given)
             if check is not None:
                 check(args, kwargs)
+            texts = encode_arguments(name, *typed.encode(args, kwargs), serializer)
             ids.append(task_id)
-            yield NewTask(task_id, name, queue, definition.priority, *encode_arguments(name, args, kwargs), *shared)
+            yield NewTask(task_id, name, queue, definition.priority, *texts, *shared)
 
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         insert_many(cursor, rows())
     if not ids:
         return []
-    enqueued_in = _announce(connection, queue)
+    enqueued_in = announce(connection, queue)
     return [AsyncResult.enqueued(task_id, enqueued_in, ignored=definition.ignore_result) for task_id in ids]
 
 
@@ -235,7 +206,7 @@ def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) 
     return (None, None, None, expires) if parent is None else (None, parent.id, parent.root_id, expires)
 
 
-def _announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
+def announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
     """Wake workers once the caller's transaction has committed, which is now if there is none; return it."""
 
     if connection.in_atomic_block:
@@ -266,3 +237,49 @@ def _arguments(name: str, call: object) -> tuple[Sequence[Any], Mapping[str, Any
     raise TypeError(
         f"expected delay_many of {name} to get pairs of args and kwargs, such as ((1, 2), {{}}), got: {call!r}"
     )
+
+
+def prepare_by_name(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], now: datetime
+) -> NewTask:
+    """Return the task that a call by name would insert at ``now``; nothing is stored yet.
+
+    If this process knows the definition, its options stand in for those that are not given, and it checks the
+    arguments. Raises what ``apply_async`` raises.
+    """
+    args, kwargs = check_arguments(name, args, kwargs)
+    given: dict[str, Any] = {}
+    if (definition := registry.find(name)) is not None:
+        given = {
+            "queue": definition.queue,
+            "priority": definition.priority,
+            "expires": definition.expires,
+            "serializer": definition.serializer,
+        }
+        if definition.typing:
+            definition.check_call(args, kwargs)
+    given.update((option, value) for option, value in options.items() if value is not None)
+    task = new_task(name, args, kwargs, None, given, None)
+    if task.expires_in is not None:
+        task = task._replace(expires_at=now + timedelta(seconds=task.expires_in), expires_in=None)
+    return task
+
+
+def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
+    """Insert prepared tasks in the caller's transaction, those that are ready at once in one statement."""
+    for task in tasks:
+        _tell_of(signals.before_task_publish, task)
+    with connection.cursor() as cursor:
+        insert_many(cursor, [task for task in tasks if task.run_in is None and task.run_at is None])
+        for task in tasks:
+            if task.run_in is not None or task.run_at is not None:
+                insert_chosen(cursor, task)
+    for queue in {task.queue for task in tasks}:
+        announce(connection, queue)
+    for task in tasks:
+        _tell_of(signals.after_task_publish, task)
+
+
+def _tell_of(signal: signals.Signal, task: NewTask) -> None:
+    if signal.receivers:
+        signal.send(task.name, **told_of(task, *decode_arguments(task.args, task.kwargs), {}))

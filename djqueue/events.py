@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from .records import Claim, Outcome
@@ -25,6 +26,9 @@ class WorkerStarted:
     tasks: int
     database: str
     listening: bool
+    processes: int = 1
+    given: Sequence[str] = ()
+    """Options that are not defaults, each with where it comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +67,21 @@ class OutcomesDropped:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorLost:
-    """An executor died. ``task`` is the attempt it was running, if any."""
+    """An executor died. ``task`` is an attempt it was running, if any, of ``lost`` ones; ``returned`` go back."""
 
     pid: int
     how: str
     task: Claim | None
+    returned: int
+    lost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorKilled:
+    """An executor was killed because the tasks with these ids may not go on; ``returned`` others go back."""
+
+    pid: int
+    ids: Sequence[str]
     returned: int
 
 
@@ -116,6 +130,52 @@ class DatabaseBack:
 
     purpose: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BeatStarted:
+    """A beat begins to fire schedules."""
+
+    database: str
+    listening: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BeatStopped:
+    """A beat has ended."""
+
+    fired: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPassed:
+    """Something became of a slot; ``fate`` is a name of ``schedules.rules.Fate``, ``late`` is in seconds."""
+
+    schedule: str
+    due_at: datetime
+    fate: str
+    task_id: str | None
+    late: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleBroken:
+    """A schedule makes no sense, as after changes by hand; it is tried again."""
+
+    schedule: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulesSynced:
+    """Declared schedules were brought into the database; the names of those that were touched."""
+
+    added: Sequence[str]
+    changed: Sequence[str]
+    retired: Sequence[str]
+    taken: Sequence[str]
 
 
 _subscribers: dict[type, list[Callable[[Any], object]]] = {}

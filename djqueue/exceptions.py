@@ -4,6 +4,7 @@ Exception
 ├── DjqueueError
 │   ├── TaskError
 │   │   ├── ChordError              a member of a chord's header failed
+│   │   ├── DecodeError             a stored argument or result cannot be read
 │   │   ├── EncodeError             an argument or result cannot be stored
 │   │   ├── ImproperlyConfigured    settings or options contradict themselves
 │   │   ├── IncompleteStream        not all results of a tree are known yet
@@ -38,6 +39,10 @@ class TaskError(DjqueueError):
 
 class ChordError(TaskError):
     """A member of a chord's header failed, so the body cannot run."""
+
+
+class DecodeError(TaskError):
+    """A stored payload cannot be read: it is damaged, or encrypted with a key that is not known."""
 
 
 class EncodeError(TaskError):
@@ -144,9 +149,15 @@ class Reject(TaskPredicate):
 class SoftTimeLimitExceeded(Exception):
     """Raised inside a task that ran longer than its soft time limit."""
 
+    def __str__(self) -> str:
+        return f"SoftTimeLimitExceeded{self.args}"
+
 
 class TimeLimitExceeded(Exception):
-    """The task ran longer than its hard time limit and was stopped."""
+    """The task ran longer than its hard time limit, its argument in seconds, and was stopped."""
+
+    def __str__(self) -> str:
+        return f"TimeLimitExceeded{self.args}"
 
 
 class WorkerLostError(Exception):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .calls import check_expires, check_limits
+from .calls import check_expires, check_limit, check_limits
 from .routing import check_priority, check_queue
+from .schedules.declared import declare_task
 
 if TYPE_CHECKING:
     from .definition import TaskDefinition
@@ -14,19 +17,8 @@ if TYPE_CHECKING:
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return", "shadow_name")
 
 # Options that this release does not honour yet: refused by name, never ignored.
-NOT_YET = frozenset(
-    ["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce", "pydantic", "schedule"]
-)
+NOT_YET = frozenset(["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce"])
 # Options of which only the default is supported yet.
-FIXED = {
-    "acks_late": True,
-    "reject_on_worker_lost": True,
-    "retry_on_worker_lost": True,
-    "transactional": False,
-    "time_limit": None,
-    "soft_time_limit": None,
-    "serializer": None,
-}
 FLAGS = (
     "ignore_result",
     "store_errors_even_if_ignored",
@@ -38,11 +30,25 @@ FLAGS = (
     "track_started",
     "trail",
     "retry_jitter",
+    "pydantic",
+    "pydantic_strict",
 )
 ERRORS = ("autoretry_for", "dont_autoretry_for", "throws")
 # Names that the machinery calls; a value in their place would break it far from here.
 RESERVED = frozenset(
-    ["delay", "apply_async", "apply", "retry", "run", "request", "update_state", "AsyncResult", "delay_many", "prepare"]
+    [
+        "delay",
+        "apply_async",
+        "apply",
+        "retry",
+        "run",
+        "request",
+        "update_state",
+        "AsyncResult",
+        "delay_many",
+        "prepare",
+        "typed_arguments",
+    ]
 )
 
 
@@ -63,19 +69,34 @@ def check_options(definition: TaskDefinition) -> None:
     if definition.queue is not None:
         check_queue(definition.queue)
     check_priority(definition.priority)
-    for option, only in FIXED.items():
-        if getattr(definition, option) != only:
-            raise TypeError(f"@shared_task: option {option!r} is not supported by this release of djqueue")
+    if definition.serializer is not None and not isinstance(definition.serializer, str):
+        raise TypeError(f"expected serializer of task {name} to be a name, got: {definition.serializer!r}")
+    for option in ("pydantic_context", "pydantic_dump_kwargs"):
+        value = getattr(definition, option)
+        if value is not None and not isinstance(value, Mapping):
+            raise TypeError(f"expected {option} of task {name} to be a dict, got: {value!r}")
     check_limits(definition.soft_time_limit, definition.time_limit)
+    definition.soft_time_limit = check_limit("soft_time_limit", definition.soft_time_limit)
+    definition.time_limit = check_limit("time_limit", definition.time_limit)
     if definition.expires is not None:
         check_expires(definition.expires)
+    if definition.schedule is not None:
+        declare_task(name, definition.schedule)
     for flag in FLAGS:
         value = getattr(definition, flag)
         if value is not None and not isinstance(value, bool | int):
             raise TypeError(f"expected {flag} of task {name} to be True or False, got: {value!r}")
     for option in ERRORS:
         _check_errors(name, option, getattr(definition, option))
+    if definition.transactional and inspect.iscoroutinefunction(definition.run):
+        raise TypeError(
+            f"expected a function with transactional=True, got: the coroutine function {name}. Transactions of Django "
+            "belong to a thread."
+        )
     _check_retries(definition)
+    size = definition.resultrepr_maxsize
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise ValueError(f"expected resultrepr_maxsize of task {name} to be a number of characters, got: {size!r}")
 
 
 def _check_errors(name: str, option: str, value: Any) -> None:
@@ -94,7 +115,19 @@ def _check_retries(definition: TaskDefinition) -> None:
     most = definition.max_retries
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
         raise ValueError(f"expected max_retries of task {name} to be a number of retries or None, got: {most!r}")
-    allowed = {"countdown", "eta", "max_retries", "args", "kwargs", "throw", "queue", "priority", "expires", "headers"}
+    allowed = {
+        "countdown",
+        "eta",
+        "max_retries",
+        "args",
+        "kwargs",
+        "throw",
+        "queue",
+        "priority",
+        "expires",
+        "headers",
+        "serializer",
+    }
     for option in definition.retry_kwargs:
         if option not in allowed:
             raise TypeError(f"expected retry_kwargs of task {name} to hold arguments of retry(), got: {option!r}")

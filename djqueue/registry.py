@@ -50,7 +50,7 @@ def get(name: str) -> TaskDefinition:
 
 
 def find(name: str) -> TaskDefinition | None:
-    """Return the definition of that name, or None if this process does not know it."""
+    """Return the definition of that name, or None if this process knows none."""
     return _definitions.get(name)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.db import connections
@@ -11,20 +12,21 @@ from django.db import connections
 from . import states
 from .conf import settings
 from .context import inside_task
-from .exceptions import TaskRevokedError, TimeoutError
+from .control import revoke
+from .exceptions import TimeoutError
+from .lookup import TaskLookup
 from .records import StoredResult
 from .resultsets import GroupResult, ResultSet, result_from_tuple
 from .resulttree import ResultNode
-from .serializers import decode, decode_error, encode_error
-from .states import State
 from .store import results as stored
-from .store.cancel import cancel
 from .store.resume import resume
 from .store.wakeup import send_held_back
-from .uuid7 import as_task_id
 
 FIRST_LOOK = 0.0005
 """Seconds before ``get`` looks again at first; the pause grows with the time already waited."""
+
+REVOKE_INTERVAL = 0.1
+"""Seconds between two looks at a task that was asked to end."""
 
 
 class EnqueuedIn:
@@ -36,16 +38,16 @@ class EnqueuedIn:
         self.committed = False
 
 
-class AsyncResult(ResultNode, of_one_task=True):
-    """The state and result of a task, by its id. Equal to any other of the same id, and to the id as text.
+class AsyncResult(TaskLookup, ResultNode, of_one_task=True):
+    """The state and result of a task, by its id.
 
     ``parent`` is the result before this one, where this one came from applying a workflow.
     """
 
-    __slots__ = ("_transaction", "id", "ignored", "parent")
+    __slots__ = ("_transaction", "ignored", "parent")
 
     def __init__(self, id: str, parent: Any = None) -> None:
-        self.id = as_task_id(id)
+        super().__init__(id)
         self.ignored = False
         self.parent = parent
         self._transaction: EnqueuedIn | None = None
@@ -64,6 +66,8 @@ class AsyncResult(ResultNode, of_one_task=True):
         propagate: bool = True,
         interval: float = 0.5,
         callback: Callable[[str, Any], Any] | None = None,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
         disable_sync_subtasks: bool = True,
         follow_parents: bool = True,
     ) -> Any:
@@ -71,7 +75,9 @@ class AsyncResult(ResultNode, of_one_task=True):
 
         Looks often at first and then at most every ``interval`` seconds. A failed task raises its exception, unless
         ``propagate`` is false, when it is returned. If it failed because another did, that one's exception is raised,
-        unless ``follow_parents`` is false. Raises ``djqueue.exceptions.TimeoutError`` after ``timeout``
+        unless ``follow_parents`` is false. ``on_interval`` is called after each look that found no result,
+        ``on_message`` with ``{"task_id", "status", "result"}`` when such a look finds another state or progress than
+        before, ``callback`` with id and value at the end. Raises ``djqueue.exceptions.TimeoutError`` after ``timeout``
         seconds, and ``RuntimeError`` inside a task, which would block a slot that the awaited task may need.
         """
         if disable_sync_subtasks and inside_task():
@@ -82,7 +88,8 @@ class AsyncResult(ResultNode, of_one_task=True):
         if self.ignored:
             return None
         self._check_visible()
-        found = self._wait(timeout, interval)
+        looks = [look for look in (on_message and self._watch(on_message), on_interval) if look]
+        found = self._wait(timeout, interval, looks)
         value = self.outcome_of(found, propagate=propagate, follow_parents=propagate and follow_parents)
         if callback is not None:
             callback(self.id, value)
@@ -99,9 +106,23 @@ class AsyncResult(ResultNode, of_one_task=True):
                 "worker can see it. Call get() after the commit; in tests use TransactionTestCase."
             )
 
-    def _wait(self, timeout: float | None, interval: float) -> StoredResult:
+    def _watch(self, on_message: Callable[[dict[str, Any]], Any]) -> Callable[[], None]:
+        seen: tuple[str, Any] = (states.PENDING, None)
+
+        def look() -> None:
+            nonlocal seen
+            now = self.state, self.info
+            if now != seen and now[0] not in states.READY_STATES:
+                seen = now
+                on_message({"task_id": self.id, "status": now[0], "result": now[1]})
+
+        return look
+
+    def _wait(self, timeout: float | None, interval: float, looks: Sequence[Callable[[], Any]] = ()) -> StoredResult:
         began = time.monotonic()
         while (found := self._stored()) is None:
+            for look in looks:
+                look()
             send_held_back(connections[settings.DATABASE])
             waited = time.monotonic() - began
             if timeout is not None and waited >= timeout:
@@ -109,22 +130,6 @@ class AsyncResult(ResultNode, of_one_task=True):
             pause = min(interval, max(FIRST_LOOK, waited * 0.1))
             time.sleep(pause if timeout is None else min(pause, timeout - waited))
         return found
-
-    @staticmethod
-    def outcome_of(result: StoredResult, *, propagate: bool, follow_parents: bool = False) -> Any:
-        if result.state == State.SUCCEEDED:
-            return None if result.value is None else decode(result.value)
-        if result.error is None:
-            error: BaseException = TaskRevokedError("the task was cancelled")
-        else:
-            error = decode_error(result.error, follow_parents=follow_parents)
-        if propagate:
-            raise error
-        return error
-
-    def _stored(self) -> StoredResult | None:
-        with connections[settings.DATABASE].cursor() as cursor:
-            return stored.read_result(cursor, self.id)
 
     @property
     def children(self) -> list[Any]:
@@ -139,82 +144,54 @@ class AsyncResult(ResultNode, of_one_task=True):
                 found.setdefault(group_id, GroupResult(group_id, parent=self)).results.append(AsyncResult(id))
         return list(found.values())
 
-    def ready(self) -> bool:
-        """Whether the task has finished, however it ended."""
-        return self._stored() is not None
+    def revoke(
+        self,
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> bool:
+        """Cancel the task as ``control.revoke`` does; return whether it was waiting and is cancelled now.
 
-    def successful(self) -> bool:
-        return self.state == states.SUCCESS
-
-    def failed(self) -> bool:
-        return self.state == states.FAILURE
-
-    @property
-    def state(self) -> str:
-        """PENDING (also for an unknown id), STARTED, RETRY, SUCCESS, FAILURE or REVOKED, or one of the task's own."""
-        with connections[settings.DATABASE].cursor() as cursor:
-            place = stored.read_place(cursor, self.id)
-        if place.final is not None:
-            return State(place.final).celery_name
-        if place.running:
-            return place.shown or states.STARTED
-        return states.RETRY if place.retrying else states.PENDING
-
-    status = state
-
-    @property
-    def result(self) -> Any:
-        """The value of a successful task, the exception of one that failed or waits for a retry, else None.
-
-        Of a running task, the ``meta`` of its last ``update_state``.
+        With ``wait`` returns when the task has ended, or ``timeout`` seconds later. ``connection`` is there for the
+        sake of calls written for Celery, and must be None.
         """
-        result = self._stored()
-        if result is not None:
-            return self.outcome_of(result, propagate=False)
-        with connections[settings.DATABASE].cursor() as cursor:
-            meta, error = stored.read_meta(cursor, self.id), stored.read_retry_error(cursor, self.id)
-        if error:
-            return decode_error(error)
-        return None if meta is None else decode(meta)
+        if connection is not None:
+            raise TypeError(f"expected connection to be None, for there is no broker, got: {connection!r}")
+        cancelled = self.id in revoke(self.id, terminate=terminate, signal=signal)
+        if wait and not cancelled:
+            self._check_visible()
+            with suppress(TimeoutError):
+                self._wait(timeout, REVOKE_INTERVAL)
+        return cancelled
 
-    info = result
+    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
+        """Return what ``get`` would return now, without waiting: the value, or None of a task that has not finished.
 
-    @property
-    def traceback(self) -> str | None:
-        """The traceback of a failed task as text."""
-        result = self._stored()
-        if result is None or not result.error:
-            return None
-        text: str | None = decode(result.error).get("traceback")
-        return text
-
-    @property
-    def date_done(self) -> Any:
-        result = self._stored()
-        return None if result is None else result.finished_at
-
-    @property
-    def worker(self) -> str | None:
-        """The name of the worker that ran the last attempt."""
-        result = self._stored()
-        return None if result is None else result.worker
-
-    def revoke(self, terminate: bool = False, **kwargs: Any) -> bool:
-        """Cancel the task if it has not started; return whether it was waiting and is cancelled now.
-
-        A task that this process enqueues later under this id, or that is retried later, is cancelled then.
+        Raises the exception of a failed task, unless ``propagate`` is false, when it is returned.
         """
-        if terminate:
-            raise TypeError("revoke(terminate=True) is not supported by this release of djqueue")
-        error = encode_error(TaskRevokedError("revoked"), with_traceback=False)
-        with connections[settings.DATABASE].cursor() as cursor:
-            return self.id in cancel(cursor, [self.id], error, terminate=False)
+        found = self._stored()
+        value = None if found is None else self.outcome_of(found, propagate=propagate)
+        if callback is not None:
+            callback(self.id, value)
+        return value
 
-    @property
-    def retries(self) -> int:
-        """How often the task asked to run again."""
-        with connections[settings.DATABASE].cursor() as cursor:
-            return stored.read_retries(cursor, self.id)
+    maybe_reraise = maybe_throw
+
+    def then(
+        self, callback: Callable[[AsyncResult], Any], on_error: Callable[[AsyncResult, Any], Any] | None = None
+    ) -> AsyncResult:
+        """Wait for the task, call ``callback`` with this result if it succeeded, and return this result.
+
+        Of a task that did not, ``on_error`` gets this result and the exception; without it, the exception is raised.
+        """
+        value = self.get(propagate=on_error is None)
+        if on_error is not None and self.state != states.SUCCESS:
+            on_error(self, value)
+        else:
+            callback(self)
+        return self
 
     def retry(self) -> None:
         """Have a task that failed, or was cancelled, run again, under its id; what failed with it waits for it again.
@@ -232,20 +209,6 @@ class AsyncResult(ResultNode, of_one_task=True):
     def __getstate__(self) -> object:
         # What is kept or sent elsewhere cannot learn that the transaction it was made in has committed.
         return None, {"id": self.id, "ignored": self.ignored, "parent": self.parent, "_transaction": None}
-
-    def __str__(self) -> str:
-        return self.id
-
-    def __repr__(self) -> str:
-        return f"<AsyncResult: {self.id}>"
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, AsyncResult):
-            return self.id == other.id
-        return self.id == other if isinstance(other, str) else NotImplemented
 
 
 __all__ = ["AsyncResult", "EnqueuedIn", "GroupResult", "ResultSet", "result_from_tuple"]

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.utils import timezone
 
 from .backoff import backoff
-from .calls import aware, check_countdown, check_retry_options
+from .calls import aware, check_arguments, check_countdown, check_retry_options
 from .exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
+from .redaction import redact_arguments
+from .serializers import encode_arguments
 
 if TYPE_CHECKING:
     from .context import Request
@@ -21,12 +23,11 @@ if TYPE_CHECKING:
 class RetryPlan(NamedTuple):
     """When the task runs again, in seconds from now, and what is changed about it.
 
-    ``args`` and ``kwargs`` are None if they stay; ``options`` are those of ``apply_async``.
+    ``arguments`` are the new JSON texts of both their columns, None if they stay; ``options`` those of ``apply_async``.
     """
 
     countdown: float
-    args: Sequence[Any] | None
-    kwargs: Mapping[str, Any] | None
+    arguments: tuple[str, str] | None
     options: dict[str, Any]
 
 
@@ -45,7 +46,7 @@ def plan_retry(
     """Return the ``Retry`` that asks for another attempt, and note the plan in the request.
 
     Raises ``exc``, the current exception or ``MaxRetriesExceededError`` if the task was retried as often as it may be,
-    or if no task runs here.
+    or if no task runs here; for changed arguments what ``apply_async`` raises.
     """
     if request.called_directly:
         raise _cause(exc) or Retry("Task can be retried", None)
@@ -53,12 +54,34 @@ def plan_retry(
     if most is not None and request.retries >= most:
         raise _cause(exc) or _exceeded(definition, request)
     check_retry_options(definition.name, options)
-    when = eta if countdown is None else check_countdown(countdown)
-    if when is None:
-        when = float(definition.default_retry_delay)
-    seconds = when if isinstance(when, float) else (aware(when) - timezone.now()).total_seconds()
-    request.update(retry_plan=RetryPlan(seconds, args, kwargs, options))
-    return Retry(exc=exc, when=countdown if eta is None or countdown is not None else eta, is_eager=request.is_eager)
+    if countdown is None and eta is not None:
+        when: Any = aware(eta)
+        seconds = float((when - timezone.now()).total_seconds())
+    else:
+        when = definition.default_retry_delay if countdown is None else countdown
+        seconds = check_countdown(when)
+    arguments = None
+    if args is not None or kwargs is not None or options.get("serializer") is not None:
+        arguments = _changed(definition, request, args, kwargs, options.get("serializer"))
+    request.update(retry_plan=RetryPlan(seconds, arguments, options))
+    return Retry(exc=exc, when=when, is_eager=request.is_eager)
+
+
+def _changed(
+    definition: TaskDefinition,
+    request: Request,
+    args: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    serializer: str | None,
+) -> tuple[str, str]:
+    # Both, as either may be wrapped together with the other.
+    given = check_arguments(
+        definition.name, request.args if args is None else args, request.kwargs if kwargs is None else kwargs
+    )
+    if definition.typing:
+        definition.check_call(*given)
+    stored, named = definition.typed_arguments.encode(*given)
+    return encode_arguments(definition.name, stored, named, serializer or definition.serializer)
 
 
 def _cause(exc: BaseException | None) -> BaseException | None:
@@ -67,8 +90,9 @@ def _cause(exc: BaseException | None) -> BaseException | None:
 
 
 def _exceeded(definition: TaskDefinition, request: Request) -> MaxRetriesExceededError:
+    args, kwargs = redact_arguments(definition.name, request.args, request.kwargs)
     return MaxRetriesExceededError(
-        f"Can't retry {definition.name}[{request.id}] args:{request.args} kwargs:{request.kwargs}",
+        f"Can't retry {definition.name}[{request.id}] args:{args} kwargs:{kwargs}",
         task_args=request.args,
         task_kwargs=request.kwargs,
     )

@@ -9,7 +9,7 @@ from django.db import connections
 from . import states
 from .conf import settings
 from .context import Request
-from .serializers import encode
+from .serializers import encode_result
 from .store.progress import note_state
 from .uuid7 import as_task_id
 
@@ -30,7 +30,7 @@ def update_state(request: Request, task_id: str | None, state: str | None, meta:
         raise ValueError(f"expected state to be 1 to {STATE_MAX_CHARACTERS} characters, got: {state!r}")
     if state in states.READY_STATES:
         raise ValueError(f"expected a state of the task's own, such as 'PROGRESS', got: {state!r}, which ends a task")
-    text = None if meta is None else encode(meta)
+    text = None if meta is None else encode_result(request.task or wanted, meta, what="meta")
     if wanted == own_id:
         if request.report is not None:
             request.report(state, text)

@@ -249,16 +249,17 @@ def test_a_running_task_whose_worker_has_no_row_can_still_be_seen(client: Client
 def test_the_task_page_shows_value_error_and_attempts(client: Client) -> None:
     assert "&quot;juice&quot;: 12" in body(client, page_of(new_task(State.SUCCEEDED)))
     failed = new_task(State.FAILED)
-    for number, outcome in enumerate((Ending.LOST, Ending.FAILED), start=1):
+    for number, outcome in enumerate((Ending.LOST, Ending.RETRIED, Ending.FAILED), start=1):
         TaskAttempt.objects.create(
             task=failed, attempt=number, outcome=outcome, worker=f"w{number}", error=ERROR,
             started_at=timezone.now(), finished_at=timezone.now(),
         )  # fmt: skip
     page = body(client, page_of(failed))
     assert "<strong>TooSour: lemon</strong>" in page
-    assert page.count("line 3, in squeeze") == 3
+    assert page.count("line 3, in squeeze") == 4
     assert page.index("<td>w2</td>") < page.index("<td>w1</td>")
     assert "<td>lost</td>" in page
+    assert "<td>retried</td>" in page
 
 
 def test_the_attempt_comes_from_where_the_task_stands(client: Client) -> None:

@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from djqueue.conf import problems, settings
+from djqueue.conf import REDACTED_NAMES, problems, settings
 
 
 def test_everything_has_a_default():
@@ -20,6 +20,13 @@ def test_everything_has_a_default():
             "LISTEN": True,
             "DEFAULT_QUEUE": "default",
             "CONCURRENCY": 0,
+            **dict.fromkeys(
+                ("POOL", "PROCESSES", "QUEUES", "EXCLUDE_QUEUES", "WORKER_NAME", "LOGLEVEL", "TIME_LIMIT"), None
+            ),
+            **dict.fromkeys(
+                ("SOFT_TIME_LIMIT", "MAX_TASKS_PER_CHILD", "MAX_MEMORY_PER_CHILD", "BURST", "BEAT", "DRAIN_TIMEOUT"),
+                None,
+            ),
             "LEASE": 20.0,
             "HEARTBEAT": 5.0,
             "CRASH_LIMIT": 3,
@@ -27,9 +34,18 @@ def test_everything_has_a_default():
             "RETENTION": {"succeeded": 86400, "failed": 7 * 86400, "cancelled": 86400},
             "RESULT_MAX_BYTES": 16 * 1024 * 1024,
             "IMPORTS": (),
+            "SCHEDULES": {},
+            "MISFIRE_GRACE": 10.0,
+            "SCHEDULE_RUNS_KEPT": 7 * 86400,
             "ALWAYS_EAGER": False,
             "EAGER_PROPAGATES": False,
             "ALLOW_ERROR_CB_ON_CHORD_HEADER": False,
+            "SERIALIZER": "json",
+            "RESULT_SERIALIZER": "json",
+            "ACCEPT_CONTENT": ("json",),
+            "PAYLOAD_CODEC": "",
+            "PAYLOAD_KEYS": (),
+            "REDACT": REDACTED_NAMES,
         }
 
 
@@ -75,11 +91,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "no dict": (["LEASE"], "expected DJQUEUE to be a dict, got: ['LEASE']", "For example"),
     "an unknown name": ({"LEESE": 5}, "unknown setting DJQUEUE['LEESE']", "Did you mean 'LEASE'?"),
     "a name in lower case": ({"lease": 5}, "unknown setting DJQUEUE['lease']", "Did you mean 'LEASE'?"),
-    "a name like none": (
-        {"BROKER_URL": "x"},
-        "unknown setting DJQUEUE['BROKER_URL']",
-        "Known are: ALLOW_ERROR_CB_ON_CHORD_HEADER, ",
-    ),
+    "a name like none": ({"BROKER_URL": "x"}, "unknown setting DJQUEUE['BROKER_URL']", "Known are: ACCEPT_CONTENT, "),
     "a name that is no text": ({5: 5}, "unknown setting DJQUEUE[5]", "Known are: "),
     "text for a number": ({"LEASE": "20"}, "expected DJQUEUE['LEASE'] to be int or float or timedelta, got: '20'", ""),
     "a truth for a number": ({"CONCURRENCY": True}, "expected DJQUEUE['CONCURRENCY'] to be int, got: True", ""),
@@ -103,6 +115,25 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "a state that is no text": ({"RETENTION": {5: 5}}, "unknown state DJQUEUE['RETENTION'][5]", ""),
     "a retention that is no duration": ({"RETENTION": {"failed": "1 day"}}, "DJQUEUE['RETENTION']['failed']", ""),
     "a negative retention": ({"RETENTION": {"failed": -1}}, "DJQUEUE['RETENTION']['failed']", ""),
+    "a serializer that is not accepted": (
+        {"SERIALIZER": "msgpack"},
+        "DJQUEUE['SERIALIZER'] is 'msgpack', which DJQUEUE['ACCEPT_CONTENT'] does not list",
+        "Workers would refuse",
+    ),
+    "a result serializer that is not accepted": (
+        {"ACCEPT_CONTENT": ["yaml"], "SERIALIZER": "yaml"},
+        "DJQUEUE['RESULT_SERIALIZER'] is 'json'",
+        "Workers would refuse",
+    ),
+    "an accept list of other things": ({"ACCEPT_CONTENT": [5]}, "DJQUEUE['ACCEPT_CONTENT'] to hold strings only", ""),
+    "one accepted serializer as text": ({"ACCEPT_CONTENT": "json"}, "expected DJQUEUE['ACCEPT_CONTENT'] to be", ""),
+    "a key as text": (
+        {"PAYLOAD_KEYS": "hush"},
+        "expected DJQUEUE['PAYLOAD_KEYS'] to be list or tuple, got: str",
+        "",
+    ),
+    "keys as bytes": ({"PAYLOAD_KEYS": [b"hush"]}, "expected DJQUEUE['PAYLOAD_KEYS'] to hold strings only", ""),
+    "a redaction that is a function": ({"REDACT": print}, "expected DJQUEUE['REDACT'] to be list or tuple or str", ""),
     "a default queue that no task could go to": ({"DEFAULT_QUEUE": "a b"}, "DJQUEUE['DEFAULT_QUEUE']", ""),
 }
 
@@ -112,6 +143,18 @@ def test_what_is_wrong_is_said_with_what_was_expected(given, message, hint):
     ((said, hinted),) = problems(given)
     assert message in said
     assert hinted.startswith(hint)
+
+
+def test_keys_are_not_shown():
+    with override_settings(DJQUEUE={"PAYLOAD_KEYS": ["hush"]}):
+        assert settings.PAYLOAD_KEYS == ("hush",)
+        assert settings.as_dict()["PAYLOAD_KEYS"] == "[hidden]"
+        assert "hush" not in repr(settings._loaded)
+
+
+def test_content_types_of_celery_name_serializers():
+    with override_settings(DJQUEUE={"ACCEPT_CONTENT": ["application/json", "application/x-python-serialize"]}):
+        assert settings.ACCEPT_CONTENT == ("json", "pickle")
 
 
 @pytest.mark.parametrize("given", [{"LEESE": 5}, {"POLL_MAX": 0}])

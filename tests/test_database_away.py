@@ -41,7 +41,7 @@ def worker_backends(database_alias: str = "default") -> list[int]:
 
 def terminate(pids: list[int]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (pids,))
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
 
 
 def test_no_task_is_lost_when_the_workers_connections_are_terminated_in_the_middle_of_many(

@@ -195,7 +195,7 @@ def test_a_healthy_queue_has_nothing_but_good_news() -> None:
     assert [finding for finding in findings if finding.level != "ok"] == []
     assert [finding.check for finding in findings] == [
         "settings", "connection", "version", "encoding", "migrations", "functions", "storage-parameters", "vacuum",
-        "snapshots", "prepared-transactions", "notify", "clock", "workers", "invariants",
+        "snapshots", "prepared-transactions", "notify", "clock", "workers", "schedules", "invariants",
     ]  # fmt: skip
 
 
@@ -324,7 +324,10 @@ def test_ready_tasks_without_a_worker_are_a_warning() -> None:
     assert finding.found == "Tasks are ready, and no worker is alive. The lease of 1 has ended."
     new_worker()
     (finding,) = queue_checks.workers(connection)
-    assert (finding.level, finding.found) == ("ok", "1 alive. The lease of 1 has ended.")
+    assert (finding.level, finding.found) == (
+        "ok",
+        "1 alive: 1 with pool=solo processes=1 concurrency=1. The lease of 1 has ended.",
+    )
 
 
 def test_due_tasks_without_a_worker_are_a_warning() -> None:

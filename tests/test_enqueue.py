@@ -183,6 +183,12 @@ def test_enqueueing_is_blocked_where_a_test_has_no_database():
         noop.delay()
 
 
+def test_enqueueing_is_blocked_as_well_on_a_connection_that_is_open(db, django_db_blocker):
+    noop.delay()
+    with django_db_blocker.block(), pytest.raises(RuntimeError, match="Database access not allowed"):
+        noop.delay()
+
+
 class TestWakeUps:
     """Each test has a queue of its own, because a process sends at most one wake-up per queue in 20 ms."""
 
@@ -350,13 +356,13 @@ def test_a_countdown_beyond_the_calendar_is_refused_and_the_transaction_stays_us
 class TestDefinitions:
     @pytest.mark.parametrize(
         "option",
-        ["rate_limit", "unique_key", "time_limit", "soft_time_limit", "transactional", "serializer", "pydantic"],
+        ["rate_limit", "unique_key", "concurrency_key", "batch"],
     )
     def test_an_option_that_is_not_supported_yet_is_refused_by_name(self, option):
         with pytest.raises(TypeError, match=f"option '{option}' is not supported by this release"):
             shared_task(**{option: 1})(lambda: None)
 
-    @pytest.mark.parametrize("option", ["time_limit", "serializer", "routing_key"])
+    @pytest.mark.parametrize("option", ["chord", "routing_key"])
     def test_a_call_option_that_is_not_supported_is_refused_by_name(self, db, option):
         with pytest.raises(TypeError, match=f"'{option}'"):
             noop.apply_async(**{option: 1})

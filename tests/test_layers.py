@@ -17,18 +17,29 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf crontab events exceptions limits planned records routing serializers signals"
-    " signature_check states uuid7",
+    "pure": "backoff calls conf converters crontab encryption events exceptions limits planned records routing"
+    " schedules serializers signals signature_check states uuid7",
     "rows": "migrations models store",
-    "asking": "attempt canvas context control decorator definition eager enqueue options registry results"
-    " resultsets resulttree retrying updates workflows",
+    "asking": "attempt canvas context control decorator definition eager enqueue lookup options redaction registry"
+    " results resultsets resulttree retrying task_logging typed_arguments updates workflows",
     "doing": "beat worker",
     "edges": "admin apps backend checks doctor management observability tasks testing",
 }
 LAYER_OF = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
-OPTIONAL = {"msgpack", "opentelemetry", "prometheus_client", "yaml"}
+OPTIONAL = {
+    "cryptography",
+    "environ",
+    "ephem",
+    "gevent",
+    "msgpack",
+    "opentelemetry",
+    "prometheus_client",
+    "pydantic",
+    "yaml",
+}
 # Functions that import, and why.
 LATE_IMPORTS = {
+    ("djqueue.worker.patched", "main"): "the process is patched before the site is imported",
     ("djqueue.apps", "ready"): "checks register themselves once the apps are loaded",
     ("djqueue.models.task", "_elsewhere"): "the narrow tables' models import the task's",
 }

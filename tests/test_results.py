@@ -14,13 +14,16 @@ from django.db import transaction
 
 from djqueue import AsyncResult, current_task
 from djqueue.context import Request, current_request, running
+from djqueue.control import revoke
 from djqueue.exceptions import TaskRevokedError, TimeoutError, WorkerLostError
 from djqueue.models import ScheduledTask, Task
 from djqueue.records import Claim, Outcome
 from djqueue.serializers import encode, encode_error
 from djqueue.states import Ending, ScheduleReason
+from djqueue.store.cancel import cancellations
 from djqueue.store.claim import claim
 from djqueue.store.lose import lose
+from djqueue.store.progress import note_states
 from djqueue.store.settle import settle
 
 from .conftest import DEFAULT, Session
@@ -284,3 +287,95 @@ class TestIdentity:
     def test_a_definition_makes_results_of_ids_and_can_be_pickled_by_name(self):
         assert noop.AsyncResult(UNKNOWN) == AsyncResult(UNKNOWN)
         assert pickle.loads(pickle.dumps(noop)) is noop
+
+
+class TestWhatWasAsked:
+    def test_a_known_task_says_its_name_arguments_and_queue(self, db):
+        result = echo.apply_async((1,), queue="mail")
+        again = AsyncResult(result.id)
+        assert (again.name, again.args, again.kwargs, again.queue, again.exists()) == (echo.name, [1], {}, "mail", True)
+
+    def test_an_unknown_one_does_not(self, db):
+        unknown = AsyncResult(UNKNOWN)
+        assert (unknown.name, unknown.args, unknown.kwargs, unknown.queue, unknown.exists()) == (None,) * 4 + (False,)
+
+
+class TestWaiting:
+    def test_each_look_is_told(self, transactional_db):
+        looks: list[str] = []
+        result = noop.delay()
+        with pytest.raises(TimeoutError):
+            result.get(timeout=0.05, interval=0.01, on_interval=lambda: looks.append("look"))
+        assert len(looks) > 1
+
+    def test_progress_is_told_once_for_each_change(self, session: Session, worker: int, end: End):
+        told: list[Any] = []
+        result = noop.delay()
+        steps = iter(
+            [
+                lambda: session(claim, worker, [DEFAULT], 1),
+                lambda: session(note_states, worker, [(result.id, 1, "PROGRESS", "50")]),
+                lambda: None,
+                lambda: session(settle, worker, "w", [Outcome.succeeded(result.id, 1, "7", NOW, NOW + 1)]),
+            ]
+        )
+        assert result.get(timeout=30, interval=0.01, on_interval=lambda: next(steps)(), on_message=told.append) == 7
+        assert [(message["status"], message["result"]) for message in told] == [("STARTED", None), ("PROGRESS", 50)]
+
+    def test_without_waiting_there_is_nothing_yet(self, db):
+        assert noop.delay().maybe_throw() is None
+
+    def test_a_failure_is_thrown_without_waiting(self, end: End):
+        result = noop.delay()
+        end(error=ValueError("sour"))
+        with pytest.raises(ValueError, match="sour"):
+            result.maybe_throw()
+        assert isinstance(result.maybe_throw(propagate=False), ValueError)
+
+    def test_then_calls_back_with_the_result(self, end: End):
+        told: list[Any] = []
+        result = noop.delay()
+        end(value=3)
+        assert result.then(lambda done: told.append(done.result)) is result
+        assert told == [3]
+
+    def test_then_tells_of_errors(self, end: End):
+        told: list[Any] = []
+        result = noop.delay()
+        end(error=ValueError("sour"))
+        result.then(told.append, on_error=lambda failed, error: told.append((failed.id, str(error))))
+        assert told == [(result.id, "sour")]
+        with pytest.raises(ValueError, match="sour"):
+            result.then(told.append)
+
+
+class TestRevoke:
+    def test_an_os_signal_is_checked(self, db):
+        result = noop.delay()
+        with pytest.raises(ValueError, match="got: 'SIGFOO'"):
+            result.revoke(terminate=True, signal="SIGFOO")
+        with pytest.raises(ValueError, match="expected signal only with terminate=True, got: signal='TERM'"):
+            result.revoke(signal="TERM")
+        assert result.state == "PENDING"
+
+    def test_how_it_is_to_end_is_noted_for_its_worker(self, session: Session, worker: int):
+        result = noop.delay()
+        session(claim, worker, [DEFAULT], 1)
+        assert result.revoke() is False
+        assert session(cancellations, worker) == [(result.id, False, None)]
+        assert result.revoke(terminate=True, signal="int") is False
+        assert result.revoke() is False
+        assert session(cancellations, worker) == [(result.id, True, 2)]
+        assert session(cancellations, worker + 1) == []
+
+    def test_waiting_for_its_end_has_a_limit(self, session: Session, worker: int):
+        result = noop.delay()
+        session(claim, worker, [DEFAULT], 1)
+        assert result.revoke(wait=True, timeout=0.05) is False
+        assert result.state == "STARTED"
+
+    def test_many_at_once(self, transactional_db):
+        results = [noop.delay() for _ in range(3)]
+        assert revoke([result.id for result in results[:2]]) == {results[0].id, results[1].id}
+        assert [result.state for result in results] == ["REVOKED", "REVOKED", "PENDING"]
+        assert revoke([]) == set()

@@ -109,12 +109,12 @@ def test_a_higher_log_level_leaves_the_lines_of_what_went_well_away(workers: Wor
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-c", "0"], "expected --concurrency to be 1 to 1024, got: 0"),
-        (["-c", "-1"], "expected --concurrency to be 1 to 1024, got: -1"),
+        (["-c", "0"], "expected --concurrency to be 1 to 1024 with --pool processes, got: 0"),
+        (["-c", "-1"], "expected --concurrency to be 1 to 1024 with --pool processes, got: -1"),
         (["-c", "5000"], "got: 5000"),
         (["-P", "solo", "-c", "2"], "expected --concurrency 1 with --pool solo, got: 2"),
-        (["-n", "worker-%x"], "expected -n to use only %h, %n, %d, %i and %%, got: '%x'"),
-        (["-n", " "], "expected -n to give the worker a name"),
+        (["-n", "worker-%x"], "expected --name to use only %h, %n, %d, %i and %%, got: '%x'"),
+        (["-n", " "], "expected --name to give the worker a name"),
         (["-Q", ""], "expected --queues to name at least one queue"),
         (["-Q", "a b"], "expected --queues to hold names of queues, with * and ? as wildcards, got: 'a b'"),
         (["-X", "a;b"], "expected --exclude-queues to hold names of queues"),
@@ -134,7 +134,9 @@ def test_an_option_that_makes_no_sense_is_an_error_that_names_it(
     assert not Worker.objects.exists()
 
 
-@pytest.mark.parametrize("options", [["-P", "gevent"], ["--loglevel", "loud"], ["-c", "many"], ["--autoscale", "3,1"]])
+@pytest.mark.parametrize(
+    "options", [["-P", "eventlet"], ["--loglevel", "loud"], ["-c", "many"], ["--autoscale", "3,1"]]
+)
 def test_an_option_that_does_not_exist_is_an_error_with_the_usage(workers: Workers, options: list[str]) -> None:
     worker = workers.start(*options)
 

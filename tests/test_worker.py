@@ -149,6 +149,14 @@ def test_a_task_whose_result_is_ignored_leaves_nothing(worker: WorkerProcess) ->
     assert not TaskResult.objects.filter(task_id=result.id).exists()
 
 
+def test_failures_of_ignored_results_are_stored(worker: WorkerProcess) -> None:
+    """A monitor has to show them, whatever ``store_errors_even_if_ignored`` says."""
+    result = fails.apply_async(("sour",), ignore_result=True)
+
+    assert result.get() is None
+    assert stored(result).error["exc_type"] == "TooSour"
+
+
 def test_a_task_enqueues_another(worker: WorkerProcess) -> None:
     inner = AsyncResult(enqueues.delay("from inside").get(timeout=30))
 

@@ -104,9 +104,9 @@ class WorkerProcess:
     def ready(self) -> WorkerProcess:
         """Wait until the worker claims, and all of its executors are there."""
         line = next(line for line in self.wait_for_log(" ready: ").splitlines() if " ready: " in line)
-        if "pool=processes" in line:
-            wanted = int(line.split("concurrency=")[1].split()[0])
-            eventually(lambda: len(self.executors()) == wanted, what="executors")
+        if "pool=solo" not in line:
+            wanted = int(line.split("processes=")[1].split()[0])
+            eventually(lambda: len(self.executors()) >= wanted, what="executors")
         return self
 
     def fork_server(self) -> psutil.Process:

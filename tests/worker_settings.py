@@ -14,6 +14,11 @@ _given: dict[str, Any] = json.loads(os.environ["WORKER_SETTINGS"])
 DATABASES = {"default": _given["database"], **_given["databases"]}
 DJQUEUE: dict[str, Any] = {
     **SHORT_LEASES,
-    "IMPORTS": ["tests.site.worker_tasks", "tests.site.celery_tasks"],
+    "IMPORTS": [
+        "tests.site.worker_tasks",
+        "tests.site.celery_tasks",
+        "tests.site.guarantee_tasks",
+        "tests.site.pool_tasks",
+    ],
     **_given["djqueue"],
 }

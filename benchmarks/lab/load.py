@@ -51,8 +51,8 @@ def empty(connection: psycopg.Connection) -> None:
     connection.execute("CHECKPOINT")
 
 
-def enqueue(definition: TaskDefinition, size: int) -> Load:
-    ids = [result.id for result in definition.delay_many(((), {}) for _ in range(size))]
+def enqueue(definition: TaskDefinition, size: int, *args: object) -> Load:
+    ids = [result.id for result in definition.delay_many((args, {}) for _ in range(size))]
     return Load(min(ids), max(ids), size)
 
 

@@ -1,5 +1,5 @@
-"""The monitor: read-only pages in Django's admin that stay fast with millions of tasks."""
+"""The admin: a monitor that stays fast with millions of tasks, and the place where schedules are made."""
 
-from . import queues, results, tasks, workers
+from . import queues, results, schedules, tasks, workers
 
-__all__ = ["queues", "results", "tasks", "workers"]
+__all__ = ["queues", "results", "schedules", "tasks", "workers"]

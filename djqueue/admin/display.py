@@ -40,7 +40,11 @@ STATE_SYMBOLS = {
     State.FAILED: "✗",
     State.CANCELLED: "⊘",
 }
-OUTCOME_WORDS = {Ending.FAILED: gettext_lazy("failed"), Ending.LOST: gettext_lazy("lost")}
+OUTCOME_WORDS = {
+    Ending.FAILED: gettext_lazy("failed"),
+    Ending.LOST: gettext_lazy("lost"),
+    Ending.RETRIED: gettext_lazy("retried"),
+}
 
 
 def state_label(code: int) -> SafeString:
@@ -83,6 +87,8 @@ def error_details(error: dict[str, Any]) -> SafeString:
 def error_line(error: dict[str, Any]) -> str:
     message = error.get("exc_message")
     arguments = message if isinstance(message, list) else [message]
+    # An exception without arguments may still have something to say.
+    arguments = arguments or [error.get("exc_text", "")]
     return f"{error.get('exc_type', _('unknown error'))}: {', '.join(str(a) for a in arguments)}".rstrip(": ")
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from djqueue.models import RunningTask, ScheduledTask, Task, TaskAttempt, TaskResult, Worker
 from djqueue.states import Ending, ScheduleReason, State
 
-from . import display
+from . import arguments, display
 from .filters import QueueFilter, StateFilter
 from .readonly import ReadOnlyAdmin, may_view
 
@@ -117,16 +117,16 @@ class TaskAdmin(ReadOnlyAdmin):
         return place_of(task)
 
     @admin.display(description=_("arguments"))
-    def pretty_args(self, task: Task) -> SafeString:
-        return display.pretty_json(task.args)
+    def pretty_args(self, task: Task) -> SafeString | str:
+        return arguments.positional(task)
 
     @admin.display(description=_("keyword arguments"))
-    def pretty_kwargs(self, task: Task) -> SafeString:
-        return display.pretty_json(task.kwargs)
+    def pretty_kwargs(self, task: Task) -> SafeString | str:
+        return arguments.named(task)
 
     @admin.display(description=_("options"))
     def pretty_options(self, task: Task) -> SafeString | str:
-        return display.EMPTY if task.options is None else display.pretty_json(task.options)
+        return display.EMPTY if task.options is None else arguments.value(task.options)
 
     @admin.display(description=_("parent"))
     def parent(self, task: Task) -> SafeString | str:
@@ -186,7 +186,7 @@ def place_of(task: Any) -> str:
 def outcome_of(result: TaskResult) -> SafeString:
     """Show a result: its value or error, and by whom and when."""
     if result.state == State.SUCCEEDED:
-        value: tuple[Any, Any] = (_("value"), display.pretty_json(result.value))
+        value: tuple[Any, Any] = (_("value"), arguments.value(result.value))
     else:
         value = (_("error"), display.error_details(result.error) if result.error else display.EMPTY)
     return display.facts(

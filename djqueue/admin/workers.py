@@ -26,7 +26,7 @@ RUNNING_SHOWN = 100
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
     list_display = (
-        "name", "host", "pid", "queues", "pool", "concurrency", "version", "draining",
+        "name", "host", "pid", "queues", "pool", "processes", "concurrency", "version", "draining",
         "running", "succeeded", "failed", "lost", "heartbeat_age", "lease",
     )  # fmt: skip
     ordering = ("name", "pk")

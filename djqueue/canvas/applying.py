@@ -7,7 +7,6 @@ from typing import Any
 
 from djqueue.conf import settings
 from djqueue.context import running_request
-from djqueue.enqueue import enqueue_plan
 from djqueue.results import AsyncResult, GroupResult
 from djqueue.uuid7 import as_task_id, new_task_id
 
@@ -15,6 +14,7 @@ from .data import SignatureData
 from .frozen import IDS, Place, freeze_sequence
 from .inplace import run_in_place
 from .planning import Planner
+from .planting import enqueue_plan
 from .steps import Fork
 
 

@@ -42,7 +42,7 @@ def run_sequence(steps: list[Step], values: tuple[Any, ...]) -> Any:
         result: Any
         if isinstance(step, Leaf):
             task: Any = step.sig
-            result = task.apply(values)
+            result = task.apply(values, before=0 if task.immutable else len(values))
         else:
             result = GroupResult(step.sig.options["task_id"], [run_sequence(member, values) for member in step.members])
         result.parent = previous

@@ -8,6 +8,7 @@ from typing import Any
 from djqueue import states
 from djqueue.attempt import Ended
 from djqueue.context import Request
+from djqueue.serializers import decode_result
 
 from .data import listed
 from .errbacks import run_errbacks
@@ -22,7 +23,8 @@ def eager_links(options: dict[str, Any]) -> Callable[[Request, Ended], None]:
     def run(request: Request, ended: Ended) -> None:
         if ended.state == states.SUCCESS:
             for link in links:
-                link.apply((ended.value,), parent_id=request.id, root_id=request.root_id)
+                options = {} if link.subtask_type or link.immutable else {"before": 1}
+                link.apply((decode_result(ended.text),), parent_id=request.id, root_id=request.root_id, **options)
         elif ended.error is not None:
             run_errbacks(errbacks, request, ended.error)
 

@@ -13,6 +13,7 @@ from djqueue.planned import PlannedGroup, PlannedTask, Takes
 from djqueue.records import NewTask
 
 from .data import SignatureData, given, listed
+from .errbacks import is_told_the_error
 from .frozen import Place, freeze_sequence
 from .signatures import as_signature
 from .steps import Fork, Leaf, Step
@@ -81,10 +82,8 @@ class Planner:
             kept["link_error"] = errbacks
             self.linked = True
         bare = sig.immutable or bool(constant)
-        if constant and not sig.immutable:
-            sig = sig.copied(deep=False)
-            sig["args"] = (*constant, *sig.args)
-        task = _task_of(sig, id, {**kept, **self._extra}, values=0 if after is None or bare else 1)
+        first = () if sig.immutable else constant
+        task = _task_of(sig, id, {**kept, **self._extra}, first, values=0 if after is None or bare else 1)
         takes = Takes.NOTHING if bare else Takes.VALUE
         self.linked = self.linked or after is not None
         group = options.get("group_id"), options.get("group_index")
@@ -97,15 +96,17 @@ class Planner:
         return id
 
 
-def _task_of(sig: SignatureData, id: str, options: dict[str, Any], values: int) -> NewTask:
-    """Return the row of a task; it will get so many values in front of its arguments."""
+def _task_of(sig: SignatureData, id: str, options: dict[str, Any], first: tuple[Any, ...], values: int) -> NewTask:
+    """Return the row of a task; it gets ``first``, and will get so many values, in front of its arguments."""
     definition: TaskDefinition | None = sig._type or registry.find(sig["task"])
-    args, kwargs = tuple(sig.args), dict(sig.kwargs)
+    args, kwargs = (*first, *sig.args), dict(sig.kwargs)
     if definition is not None:
         if definition.typing:
             definition.check_call(((None,) * values) + args, kwargs)
         check_call_limits(definition, options)
         options = with_defaults(definition, args, kwargs, options)
+        own, kwargs = _stored(definition, sig, before=values + len(first))
+        args = (*first, *own)
     if options.get("root_id") == id:
         options["root_id"] = None
     return new_task(sig["task"], args, kwargs, id, options, None)
@@ -122,6 +123,15 @@ def planned_errback(errback: Any) -> dict[str, Any]:
     kept = {name: value for name, value in options.items() if name not in OWN}
     if definition is not None:
         kept = with_defaults(definition, args, kwargs, kept)
+        told = 3 if is_told_the_error(definition, len(args) + len(kwargs)) else 1
+        args, kwargs = _stored(definition, sig, before=0 if sig.immutable else told)
     row = new_task(sig["task"], args, kwargs, None, kept, None)
-    stored = {"name": row.name, "queue": row.queue, "priority": row.priority, "args": list(args), "kwargs": kwargs}
-    return {**stored, "options": json.loads(row.options or "{}"), "immutable": bool(sig.immutable)}
+    stored = {"task": row.name, "queue": row.queue, "priority": row.priority, "immutable": bool(sig.immutable)}
+    texts = {"args": row.args, "kwargs": row.kwargs, "options": row.options or "{}"}
+    return {**stored, **{name: json.loads(text) for name, text in texts.items()}}
+
+
+def _stored(definition: TaskDefinition, sig: SignatureData, *, before: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments as they are to be stored, where the annotations of the function ask for it."""
+    args, kwargs = definition.typed_arguments.encode(sig.args, sig.kwargs, before=before)
+    return tuple(args), dict(kwargs)

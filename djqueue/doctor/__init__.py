@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from djqueue.conf import settings
 
-from . import queue, schema, server
+from . import queue, schedules, schema, server
 from .finding import Finding, Level
 from .queue import check_invariants
 
@@ -33,6 +33,7 @@ GROUPS: tuple[tuple[Check, ...], ...] = (
         server.notify,
         server.clock,
         queue.workers,
+        schedules.schedules,
         queue.invariants,
     ),
 )

@@ -24,6 +24,14 @@ SELECT
 FROM djqueue_worker
 """
 
+POOLS = """
+SELECT pool, processes, concurrency, count(*)
+FROM djqueue_worker
+WHERE lease_until >= clock_timestamp()
+GROUP BY pool, processes, concurrency
+ORDER BY pool, processes, concurrency
+"""
+
 
 def check_invariants(using: str | None = None) -> list[Finding]:
     """Return a finding for each rule about the places of tasks that is broken; none if all is well."""
@@ -55,9 +63,14 @@ def workers(connection: BaseDatabaseWrapper) -> Iterator[Finding]:
     with connection.cursor() as cursor:
         cursor.execute(WORKERS)
         alive, lost, ready, due = cursor.fetchone()
+        cursor.execute(POOLS)
+        pools = [
+            f"{count} with pool={pool} processes={processes} concurrency={concurrency}"
+            for pool, processes, concurrency, count in cursor.fetchall()
+        ]
     gone = f" The lease of {lost} has ended." if lost else ""
     if alive:
-        yield Finding.ok("workers", f"{alive} alive.{gone}")
+        yield Finding.ok("workers", f"{alive} alive: {', '.join(pools)}.{gone}")
     elif ready or due:
         what = "Tasks are ready" if ready else "Scheduled tasks are due"
         yield Finding.warning("workers", f"{what}, and no worker is alive.{gone}", "Start one: manage.py runworker.")

@@ -15,6 +15,7 @@ class Migration(PostgreSQLMigration):
     operations = [
         migrations.AddField("runningtask", "state", models.TextField(null=True)),
         migrations.AddField("runningtask", "meta", models.JSONField(null=True)),
+        migrations.AddField("runningtask", "once", models.BooleanField(db_default=False)),
         migrations.RemoveConstraint("taskattempt", "djqueue_attempt_outcome"),
         # Backwards, the constraint before this migration knows no retries.
         migrations.RunSQL(migrations.RunSQL.noop, "DELETE FROM djqueue_taskattempt WHERE outcome = 11"),
@@ -34,6 +35,7 @@ class Migration(PostgreSQLMigration):
             fields=[
                 ("task_id", models.UUIDField(primary_key=True, serialize=False)),
                 ("terminate", models.BooleanField(default=False)),
+                ("signum", models.SmallIntegerField(null=True)),
                 ("asked_at", models.DateTimeField()),
             ],
             options={
@@ -44,5 +46,5 @@ class Migration(PostgreSQLMigration):
                 "required_db_features": ("supports_comments",),
             },
         ),
-        CreateRoutines("e6eb9839fcb9"),
+        CreateRoutines("2b3c0eed5a7b"),
     ]

@@ -3,6 +3,8 @@
 from .places import CancelledTask, ReadyTask, RunningTask, ScheduledTask
 from .queue import Queue
 from .results import TaskAttempt, TaskResult
+from .schedule_runs import ScheduleRun
+from .schedules import Schedule
 from .task import Task
 from .worker import Worker
 from .workflows import TaskGroup, WaitingTask
@@ -12,6 +14,8 @@ __all__ = [
     "Queue",
     "ReadyTask",
     "RunningTask",
+    "Schedule",
+    "ScheduleRun",
     "ScheduledTask",
     "Task",
     "TaskAttempt",

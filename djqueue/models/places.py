@@ -75,7 +75,8 @@ class ScheduledTask(models.Model):
 class RunningTask(models.Model):
     """A lease: this worker may run this attempt. Only the same worker and attempt can settle it.
 
-    ``state`` and ``meta`` are what the task itself shows of its progress.
+    ``state`` and ``meta`` are what the task itself shows of its progress. ``once`` is set by a task that runs at most
+    once, before it starts.
     """
 
     task = models.OneToOneField(
@@ -85,6 +86,7 @@ class RunningTask(models.Model):
     worker = models.ForeignKey(Worker, on_delete=models.DO_NOTHING, db_constraint=False, related_name="running_tasks")
     claimed_at = models.DateTimeField()
     deadline = models.DateTimeField(null=True)
+    once = models.BooleanField(db_default=False)
     state = models.TextField(null=True)  # noqa: DJ001 - an empty state is not no state
     meta = models.JSONField(null=True)
 
@@ -103,10 +105,14 @@ class RunningTask(models.Model):
 
 
 class CancelledTask(models.Model):
-    """A note that a task is to be cancelled which could not be at once: it runs, or is not known yet."""
+    """A note that a task is to be cancelled which could not be at once: it runs, or is not known yet.
+
+    With ``terminate`` its executor is killed, after it got the OS signal ``signum`` and some time, if there is one.
+    """
 
     task_id = models.UUIDField(primary_key=True)
     terminate = models.BooleanField(default=False)
+    signum = models.SmallIntegerField(null=True)
     asked_at = models.DateTimeField()
 
     class Meta:

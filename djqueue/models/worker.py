@@ -16,6 +16,7 @@ class Worker(models.Model):
     pid = models.IntegerField(_("process id"))
     queues = models.TextField(_("queues"))
     pool = models.TextField(_("pool"))
+    processes = models.IntegerField(_("processes"), db_default=1)
     concurrency = models.IntegerField(_("concurrency"))
     version = models.TextField(_("version"))
     started_at = models.DateTimeField(_("started"), db_default=Now())

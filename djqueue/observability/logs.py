@@ -8,7 +8,7 @@ import platform
 import django
 
 import djqueue
-from djqueue import events
+from djqueue import events, signals
 from djqueue.records import Claim, Outcome
 from djqueue.serializers import decode
 from djqueue.states import Ending
@@ -20,7 +20,13 @@ FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
 def configure(level: str) -> None:
-    """Send djqueue's log to stderr at this level, unless the site's LOGGING sends it elsewhere."""
+    """Send djqueue's log to stderr at this level, unless the site's LOGGING sends it elsewhere.
+
+    A receiver of ``signals.setup_logging`` does it all instead.
+    """
+    if signals.setup_logging.receivers:
+        signals.setup_logging.send(None, loglevel=level, logfile=None, format=FORMAT, colorize=False)
+        return
     root = logging.getLogger("djqueue")
     root.setLevel(level)
     if not root.hasHandlers():
@@ -33,11 +39,12 @@ def configure(level: str) -> None:
 @events.subscribe(events.WorkerStarted)
 def started(event: events.WorkerStarted) -> None:
     logger.info(
-        "worker %s ready: queues=%s pool=%s concurrency=%d tasks=%d database=%r wake-ups=%s "
+        "worker %s ready: queues=%s pool=%s processes=%d concurrency=%d tasks=%d database=%r wake-ups=%s "
         "djqueue=%s django=%s python=%s",
         event.name,
         event.queues,
         event.pool,
+        event.processes,
         event.concurrency,
         event.tasks,
         event.database,
@@ -46,6 +53,8 @@ def started(event: events.WorkerStarted) -> None:
         django.get_version(),
         platform.python_version(),
     )
+    if event.given:
+        logger.info("worker %s was given: %s", event.name, ", ".join(event.given))
 
 
 @events.subscribe(events.WorkerStopping)
@@ -80,7 +89,7 @@ def settled(event: events.TasksSettled) -> None:
                 "%s[%s] %s wait=%.3fs run=%.3fs attempt=%d queue=%s",
                 claim.name,
                 claim.id,
-                "succeeded" if outcome.ending == Ending.FORGOTTEN else outcome.ending.name.lower(),
+                "succeeded" if outcome.ending in (Ending.FORGOTTEN, Ending.SETTLED) else outcome.ending.name.lower(),
                 started - claim.created,
                 outcome.finished - started,
                 claim.attempt,
@@ -102,7 +111,7 @@ def _failed(claim: Claim, outcome: Outcome) -> None:
         claim.attempt,
         claim.queue,
         error.get("exc_type"),
-        ", ".join(map(repr, error.get("exc_message") or ())),
+        ", ".join(map(repr, error.get("exc_message") or [error[key] for key in ("exc_text",) if key in error])),
         f"\n{trace.rstrip()}" if trace else "",
     )
 
@@ -119,8 +128,19 @@ def dropped(event: events.OutcomesDropped) -> None:
 @events.subscribe(events.ExecutorLost)
 def executor_lost(event: events.ExecutorLost) -> None:
     what = f"while it ran {event.task.name}[{event.task.id}]" if event.task else "while it ran nothing"
+    what += f" and {event.lost - 1} others" if event.lost > 1 else ""
     logger.error(
         "executor %d %s %s; %d tasks that waited behind it go back", event.pid, event.how, what, event.returned
+    )
+
+
+@events.subscribe(events.ExecutorKilled)
+def executor_killed(event: events.ExecutorKilled) -> None:
+    logger.warning(
+        "executor %d was killed to end task %s; %d other tasks of it go back",
+        event.pid,
+        ", ".join(event.ids),
+        event.returned,
     )
 
 

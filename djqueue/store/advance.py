@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 
 from .functions import Block
 from .settle import array_literal
-from .values import REPR, VALUES
+from .values import REPR, VALUES, in_front
 
 LOCK_CLASS = 1684697445
 """The first key of the advisory locks of workflows: ``djqe`` in ASCII."""
@@ -109,7 +109,7 @@ WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
         ),
         filled AS (
             UPDATE djqueue_task AS task
-            SET args = CASE WHEN valued.takes = 1 THEN jsonb_build_array(valued.value) || task.args ELSE task.args END,
+            SET args = CASE WHEN valued.takes = 1 THEN {in_front("valued.value", "task.args")} ELSE task.args END,
                 expires_at = coalesce(task.expires_at, clock_timestamp() + make_interval(secs => valued.expires_in))
             FROM valued
             CROSS JOIN LATERAL (SELECT ctid AS place FROM djqueue_task WHERE id = valued.task_id LIMIT 1) AS found
@@ -206,9 +206,9 @@ WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
         enqueued AS (
             INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options, parent_id, root_id)
             SELECT
-                id, spec ->> 'name', spec ->> 'queue', (spec ->> 'priority')::smallint,
+                id, spec ->> 'task', spec ->> 'queue', (spec ->> 'priority')::smallint,
                 CASE WHEN (spec -> 'immutable')::boolean THEN spec -> 'args'
-                    ELSE jsonb_build_array(failed_id) || (spec -> 'args') END,
+                    ELSE {in_front("to_jsonb(failed_id)", "(spec -> 'args')")} END,
                 spec -> 'kwargs',
                 (spec -> 'options') || jsonb_build_object(
                     'errback', failing || jsonb_build_object('immutable', spec -> 'immutable')

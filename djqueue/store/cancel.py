@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -68,11 +69,13 @@ stored AS (
     SELECT task_id, 7, attempt, '', %(error)s::jsonb, clock_timestamp() FROM cancelled
 ),
 noted AS (
-    INSERT INTO djqueue_cancelledtask (task_id, terminate, asked_at)
-    SELECT id, %(terminate)s, clock_timestamp() FROM asked
+    INSERT INTO djqueue_cancelledtask (task_id, terminate, signum, asked_at)
+    SELECT id, %(terminate)s, %(signum)s, clock_timestamp() FROM asked
     WHERE id NOT IN (SELECT task_id FROM cancelled)
     ORDER BY id
-    ON CONFLICT (task_id) DO UPDATE SET terminate = djqueue_cancelledtask.terminate OR excluded.terminate
+    ON CONFLICT (task_id) DO UPDATE
+    SET terminate = djqueue_cancelledtask.terminate OR excluded.terminate,
+        signum = coalesce(excluded.signum, djqueue_cancelledtask.signum)
 )
 SELECT task_id::text FROM cancelled
 """
@@ -87,38 +90,68 @@ WHERE note.asked_at < statement_timestamp() - make_interval(secs => %s)
 """
 
 
-def cancel(cursor: CursorWrapper, ids: Sequence[str], error: str, *, terminate: bool) -> set[str]:
+# What a worker runs is bounded, notes of unknown tasks are not: so the leases are the outer side.
+ASKED = """
+SELECT lease.task_id::text, note.terminate, note.signum
+FROM djqueue_runningtask AS lease
+CROSS JOIN LATERAL (
+    SELECT terminate, signum FROM djqueue_cancelledtask WHERE task_id = lease.task_id LIMIT 1
+) AS note
+WHERE lease.worker_id = %s
+"""
+
+
+class Cancellation(NamedTuple):
+    """A note about a task that runs; ``signum`` is the OS signal to begin with when it is to be terminated."""
+
+    task_id: str
+    terminate: bool
+    signum: int | None
+
+
+def cancel(
+    cursor: CursorWrapper, ids: Sequence[str], error: str, *, terminate: bool, signum: int | None = None
+) -> set[str]:
     """Cancel tasks and return the ids of those that were waiting; they have ended with ``error`` (JSON text).
 
     What waits for them ends with them. Tasks of workflows are cancelled when a transaction that is open has committed,
     and are not in the answer then. For the others that have not finished a note is left.
     """
+    values = {"error": error, "terminate": terminate, "signum": signum}
     cursor.execute(JOINED, (list(ids),))
     joined = [row[0] for row in cursor.fetchall()]
     if not joined:
-        return _cancel(cursor, ids, error, terminate=terminate)
+        return _cancel(cursor, ids, values)
     alone = [task_id for task_id in ids if task_id not in set(joined)]
-    cancelled = _cancel(cursor, alone, error, terminate=terminate) if alone else set()
+    cancelled = _cancel(cursor, alone, values) if alone else set()
     if cursor.db.in_atomic_block:
         # Its workflow would stand still until this transaction ends.
-        later = partial(cancel_later, cursor.db, joined, error, terminate=terminate)
+        later = partial(cancel_later, cursor.db, joined, error, terminate=terminate, signum=signum)
         transaction.on_commit(later, using=cursor.db.alias)
         return cancelled
     with transaction.atomic(using=cursor.db.alias):
         lock_workflows_of(cursor, joined)
-        ended = _cancel(cursor, joined, error, terminate=terminate)
+        ended = _cancel(cursor, joined, values)
         advance_with(cursor, ended)
     return cancelled | ended
 
 
-def cancel_later(connection: BaseDatabaseWrapper, ids: Sequence[str], error: str, *, terminate: bool) -> None:
+def cancel_later(
+    connection: BaseDatabaseWrapper, ids: Sequence[str], error: str, *, terminate: bool, signum: int | None
+) -> None:
     with connection.cursor() as cursor:
-        cancel(cursor, ids, error, terminate=terminate)
+        cancel(cursor, ids, error, terminate=terminate, signum=signum)
 
 
-def _cancel(cursor: CursorWrapper, ids: Sequence[str], error: str, *, terminate: bool) -> set[str]:
-    cursor.execute(CANCEL, {"ids": list(ids), "error": error, "terminate": terminate})
+def _cancel(cursor: CursorWrapper, ids: Sequence[str], values: dict[str, Any]) -> set[str]:
+    cursor.execute(CANCEL, {"ids": list(ids), **values})
     return {row[0] for row in cursor.fetchall()}
+
+
+async def cancellations(connection: AsyncConnection, worker_id: int) -> list[Cancellation]:
+    """Return the notes about what a worker runs."""
+    cursor = await connection.execute(ASKED, (worker_id,))
+    return [Cancellation._make(row) for row in await cursor.fetchall()]
 
 
 async def forget_notes(connection: AsyncConnection, keep: float) -> None:

@@ -97,7 +97,7 @@ def standing_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
         return connection.cursor()
     if connection.connection is None or connection.health_check_enabled:  # type: ignore[attr-defined]
         connection.close_if_health_check_failed()
-        connection.ensure_connection()
+    connection.ensure_connection()  # also where it is open: test frameworks block the database here
     cursor: CursorWrapper | None = getattr(connection, STANDING_CURSOR, None)
     if cursor is None or cursor.cursor.connection is not connection.connection:
         cursor = connection.cursor()

@@ -13,7 +13,8 @@ from .functions import Function
 from .settle import array_literal
 
 # Why this shape. Fenced and ordered like settling. Every loss leaves a row in TaskAttempt, and those rows are the
-# count that the crash limit looks at: no counter to keep in step. 9 is `Ending.LOST`, 6 is `State.FAILED`.
+# count that the crash limit looks at: no counter to keep in step. What was marked to run at most once fails at its
+# first loss. 9 is `Ending.LOST`, 6 is `State.FAILED`.
 LOSE = Function(
     verb="lose",
     arguments=("bigint", "text", "uuid[]", "smallint[]", "jsonb", "integer"),
@@ -23,10 +24,10 @@ WITH given AS MATERIALIZED (
     SELECT * FROM unnest($3, $4) AS given (task_id, attempt)
 ),
 held AS MATERIALIZED (
-    SELECT running.place, running.claimed_at, given.task_id, given.attempt
+    SELECT running.place, running.claimed_at, running.once, given.task_id, given.attempt
     FROM given
     CROSS JOIN LATERAL (
-        SELECT lease.ctid AS place, lease.claimed_at
+        SELECT lease.ctid AS place, lease.claimed_at, lease.once
         FROM djqueue_runningtask AS lease
         WHERE lease.task_id = given.task_id
             AND lease.attempt = given.attempt
@@ -41,7 +42,7 @@ given_back AS (
 ),
 judged AS MATERIALIZED (
     SELECT held.*, $5 -> held.task_id::text AS error,
-        1 + (
+        held.once OR 1 + (
             SELECT count(*) FROM djqueue_taskattempt AS earlier
             WHERE earlier.task_id = held.task_id AND earlier.outcome = 9
         ) >= $6 AS failed
@@ -79,7 +80,7 @@ CALL = f"SELECT id, failed FROM {LOSE.name}(%s, %s, %s::uuid[], %s::smallint[], 
 async def lose(
     connection: AsyncConnection, worker_id: int, worker_name: str, outcomes: Sequence[Outcome], crash_limit: int
 ) -> dict[str, bool]:
-    """Record lost attempts and put their tasks back in line, or fail those that were lost too often.
+    """Record lost attempts and put their tasks back in line, or fail those that may not run again.
 
     Returns, for each attempt that ``worker_id`` still held, whether the task failed for good.
     """

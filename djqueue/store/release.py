@@ -12,7 +12,7 @@ from .functions import Function
 from .settle import array_literal
 
 # Why this shape. Fenced and ordered like settling. The row gets a new place in line (a fresh seq): the floor protocol
-# forbids to bring an old one back.
+# forbids to bring an old one back. What was marked to run at most once has started, and is not released.
 RELEASE = Function(
     verb="release",
     arguments=("bigint", "uuid[]", "smallint[]"),
@@ -30,6 +30,7 @@ held AS MATERIALIZED (
         WHERE lease.task_id = given.task_id
             AND lease.attempt = given.attempt
             AND lease.worker_id + 0 = $1
+            AND NOT lease.once
         LIMIT 1
         FOR UPDATE
     ) AS running
@@ -56,7 +57,7 @@ HELD = "SELECT task_id::text, attempt FROM djqueue_runningtask WHERE worker_id =
 
 
 async def release(connection: AsyncConnection, worker_id: int, outcomes: Sequence[Outcome]) -> set[str]:
-    """Put attempts back in line and return the ids of those that the worker still held."""
+    """Put attempts back in line and return the ids of those that the worker still held and that may run again."""
     ordered = sorted((o.id, o.attempt) for o in outcomes)
     cursor = await connection.execute(
         CALL, (worker_id, array_literal(o[0] for o in ordered), array_literal(str(o[1]) for o in ordered))

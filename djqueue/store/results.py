@@ -40,6 +40,8 @@ SELECT
     )
 """
 
+CALL = "SELECT name, args::text, kwargs::text, queue FROM djqueue_task WHERE id = %s"
+
 META = "SELECT (SELECT meta::text FROM djqueue_runningtask WHERE task_id = %s)"
 
 RETRIES = f"SELECT count(*) FROM djqueue_taskattempt WHERE task_id = %s AND outcome = {Ending.RETRIED.value}"
@@ -103,6 +105,22 @@ def read_place(cursor: CursorWrapper, task_id: str) -> Place:
     cursor.execute(PLACE, {"id": task_id})
     row: Any = cursor.fetchone()
     return Place._make(row)
+
+
+class StoredCall(NamedTuple):
+    """What was asked for; ``args`` and ``kwargs`` are JSON text."""
+
+    name: str
+    args: str
+    kwargs: str
+    queue: str
+
+
+def read_call(cursor: CursorWrapper, task_id: str) -> StoredCall | None:
+    """Return what was asked for under an id, or None."""
+    cursor.execute(CALL, (task_id,))
+    row = cursor.fetchone()
+    return None if row is None else StoredCall._make(row)
 
 
 def read_meta(cursor: CursorWrapper, task_id: str) -> str | None:

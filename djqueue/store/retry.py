@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from psycopg import AsyncConnection
 
 from djqueue.records import Outcome
+from djqueue.serializers import encode
 
 from .functions import Function
 from .settle import array_literal
@@ -121,5 +122,5 @@ async def retry(connection: AsyncConnection, worker_id: int, worker_name: str, o
         held = {row[0] for row in await (await connection.execute(CALL, values)).fetchall()}
         for task_id in held:
             if change := changes.get(task_id):
-                await connection.execute(CHANGE, {"id": task_id, "change": json.dumps(change)})
+                await connection.execute(CHANGE, {"id": task_id, "change": encode(change)})
     return held

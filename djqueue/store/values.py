@@ -30,15 +30,37 @@ RETURN ($1 ->> 'exc_type') || '(' || coalesce((
 """,
 )
 
+
+def is_plain(value: str) -> str:
+    """Return the SQL condition that a stored result is plain JSON.
+
+    All else is opened where the task runs (``serializers/handed_on.py``).
+    """
+    return f"(jsonb_typeof({value}) <> 'object' OR NOT ({value} ? '__serializer__' OR {value} ? '__results__'))"
+
+
+def in_front(value: str, arguments: str) -> str:
+    """Return the SQL expression of arguments with a stored result in front of them."""
+    return (
+        f"CASE WHEN jsonb_typeof({arguments}) = 'array' AND {is_plain(value)}"
+        f" THEN jsonb_build_array({value}) || {arguments}"
+        f" ELSE jsonb_build_object('__previous__', {value}, 'args', {arguments}) END"
+    )
+
+
 # The results of a group's members in order; a member that is a group itself has kept the list of its own.
 VALUES = Block(
     verb="values",
     arguments=("uuid",),
     returns="jsonb",
     declare="",
-    statements="""
+    statements=f"""
 RETURN (
-    SELECT coalesce(jsonb_agg(value ORDER BY group_index), '[]'::jsonb)
+    SELECT CASE
+        WHEN coalesce(bool_and({is_plain("value")}), true)
+        THEN coalesce(jsonb_agg(value ORDER BY group_index), '[]'::jsonb)
+        ELSE jsonb_build_object('__results__', jsonb_agg(value ORDER BY group_index))
+    END
     FROM (
         SELECT task.group_index, coalesce(result.value, 'null'::jsonb) AS value
         FROM djqueue_task AS task
@@ -47,7 +69,7 @@ RETURN (
         ) AS result
         WHERE task.group_id = $1
         UNION ALL
-        SELECT inner_group.group_index, inner_group.value
+        SELECT inner_group.group_index, coalesce(inner_group.value, 'null'::jsonb)
         FROM djqueue_taskgroup AS inner_group
         WHERE inner_group.group_id = $1
     ) AS member

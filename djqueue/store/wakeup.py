@@ -15,6 +15,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 CHANNEL = "djqueue"
 DUE = "~"
 """Begins a payload that says in how many seconds a scheduled task is due; any other payload names a queue."""
+CANCEL = "!"
+"""The payload that says that a running task is to be cancelled."""
 SOON = 1.0
 """Seconds ahead that workers look by themselves; nobody needs to be told of what is due later."""
 INTERVAL = 0.02
@@ -38,6 +40,11 @@ def wake(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = Non
         _send(connection, queue, queue)
     elif due_in <= SOON:
         _send(connection, DUE, f"{DUE}{max(0.0, due_in):.3f}")
+
+
+def call_for_cancellation(connection: BaseDatabaseWrapper) -> None:
+    """Tell workers to look for cancellations among what they run. Call it outside a transaction, after the commit."""
+    _send(connection, CANCEL, CANCEL)
 
 
 def send_held_back(connection: BaseDatabaseWrapper) -> None:

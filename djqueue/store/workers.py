@@ -8,9 +8,10 @@ from psycopg import AsyncConnection
 
 REGISTER = """
 INSERT INTO djqueue_worker
-    (name, host, pid, queues, pool, concurrency, version, lease_until, draining, running, succeeded, failed, lost)
+    (name, host, pid, queues, pool, processes, concurrency, version, lease_until, draining, running, succeeded, failed,
+     lost)
 VALUES
-    (%(name)s, %(host)s, %(pid)s, %(queues)s, %(pool)s, %(concurrency)s, %(version)s,
+    (%(name)s, %(host)s, %(pid)s, %(queues)s, %(pool)s, %(processes)s, %(concurrency)s, %(version)s,
      clock_timestamp() + make_interval(secs => %(lease)s), false, 0, 0, 0, 0)
 RETURNING id
 """
@@ -23,6 +24,7 @@ SET heartbeat_at = clock_timestamp(), lease_until = clock_timestamp() + make_int
 WHERE id = %(id)s
 RETURNING
     EXISTS (SELECT FROM djqueue_worker WHERE lease_until < clock_timestamp()),
+    EXISTS (SELECT FROM djqueue_cancelledtask),
     extract(epoch FROM clock_timestamp())::double precision
 """
 
@@ -47,6 +49,7 @@ class WorkerRow(NamedTuple):
     concurrency: int
     version: str
     lease: float
+    processes: int = 1
 
 
 class Counts(NamedTuple):
@@ -66,9 +69,11 @@ async def register(connection: AsyncConnection, worker: WorkerRow) -> int:
 
 
 class Beat(NamedTuple):
-    """The answer to a heartbeat: whether some worker's lease has run out, and the database's time."""
+    """The answer to a heartbeat: whether some worker's lease has run out, whether cancellations wait, and the
+    database's time."""
 
     expired: bool
+    cancellations: bool
     epoch: float
 
 

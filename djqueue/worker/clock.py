@@ -17,3 +17,6 @@ class DatabaseClock:
 
     def epoch(self, moment: float) -> float:
         return moment + self._offset
+
+    def moment(self, epoch: float) -> float:
+        return epoch - self._offset

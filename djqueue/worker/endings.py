@@ -6,25 +6,27 @@ from time import monotonic
 
 import psycopg
 
-from djqueue.exceptions import EncodeError, TaskRevokedError
+from djqueue.exceptions import EncodeError, WorkerLostError
 from djqueue.records import Claim, Outcome
-from djqueue.serializers import decode, encode_error
+from djqueue.serializers import decode, encode, encode_error
+
+from .clock import DatabaseClock
 
 
-def void(claim: Claim) -> Outcome | None:
-    """Return the outcome of a claim that is not to start, because its task was cancelled or has expired, or None."""
-    if claim.context is None:
-        return None
+def timed(claim: Claim, clock: DatabaseClock) -> Claim:
+    """Return a claim that says at which monotonic time it expires, because executors do not know the database's."""
+    assert claim.context is not None
     context = decode(claim.context)
-    expires = context.get("expires")
-    if context.get("cancelled"):
-        reason = "revoked"
-    elif expires is not None and expires <= claim.claimed:
-        reason = "expired"
-    else:
-        return None
-    error = encode_error(TaskRevokedError(reason), with_traceback=False)
-    return Outcome.cancelled(claim.id, claim.attempt, error, None, monotonic())
+    if context["expires"] is None:
+        return claim
+    return claim._replace(context=encode({**context, "expires_at": clock.moment(context["expires"])}))
+
+
+def interrupted(outcome: Outcome) -> Outcome:
+    """Return the loss of an attempt that was to go back in line but may not run twice."""
+    reason = WorkerLostError("the task was interrupted, and may not run twice (acks_late or reject_on_worker_lost)")
+    stored = encode_error(reason, with_traceback=False)
+    return Outcome.lost(outcome.id, outcome.attempt, stored, monotonic())
 
 
 def refused(outcome: Outcome, error: psycopg.Error) -> Outcome:

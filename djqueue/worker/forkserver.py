@@ -22,22 +22,31 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
-from djqueue import registry
+from djqueue import registry, signals
 
 from . import frames
-from .executor import serve_and_exit
+from .announcements import Announcement, announce, has_receivers
+from .engines import serve
+from .executor import Executor, exit_now
+from .options import ExecutorOptions, PoolRefuses, refuse_what_tasks_need
+from .patched import become_executor
 from .progress import ProgressPage
 
 MESSAGE = struct.Struct("!iqd")
 
 GRACE = 1.0
 """Seconds that executors have to end after their worker did."""
+FAREWELL = 5.0
+"""Seconds that receivers of ``worker_shutdown`` have."""
 
-SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED = range(1, 7)
+SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED, ANNOUNCE = range(1, 8)
 
 
 class Message(NamedTuple):
-    """``subject`` is a slot or process id, ``value`` an OS signal, a wait status or a monotonic time in seconds."""
+    """``subject`` is an executor's position or process id, or an ``Announcement``.
+
+    ``value`` is an OS signal, a wait status or a monotonic time in seconds.
+    """
 
     kind: int
     subject: int
@@ -48,30 +57,35 @@ class ForkServerFailed(Exception):
     """The tasks could not be loaded; the message is the traceback."""
 
 
-def start(page: ProgressPage, hostname: str) -> tuple[int, socket.socket, list[str]]:
+def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, list[str]]:
     """Fork the server; return its process id, the socket to talk to it, and the names of the tasks it has loaded.
 
-    Raises ``ForkServerFailed`` if a module with tasks cannot be imported.
+    Raises ``ForkServerFailed`` if a module with tasks cannot be imported, and ``PoolRefuses``.
     """
     connections.close_all()
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _serve_and_exit(theirs, page, hostname)
+        _serve_and_exit(theirs, page, options)
     theirs.close()
-    for _kind, (loaded, payload) in frames.receive(ours):
+    for refused, (loaded, payload) in frames.receive(ours):
         if not loaded:
             os.waitpid(pid, 0)
-            raise ForkServerFailed(payload)
+            raise (PoolRefuses if refused else ForkServerFailed)(payload)
         return pid, ours, payload
     raise ForkServerFailed("the fork server died while it loaded the tasks")
 
 
-def _serve_and_exit(connection: socket.socket, page: ProgressPage, hostname: str) -> None:
+def _serve_and_exit(connection: socket.socket, page: ProgressPage, options: ExecutorOptions) -> None:
     try:
         try:
             registry.load_all()
+            signals.worker_init.send(options.hostname)
+            refuse_what_tasks_need(options.pool, map(registry.get, registry.names()))
+        except PoolRefuses as error:
+            connection.sendall(frames.pack(1, [False, str(error)]))
+            os._exit(1)
         except BaseException:
             connection.sendall(frames.pack(0, [False, traceback.format_exc()]))
             os._exit(1)
@@ -80,17 +94,18 @@ def _serve_and_exit(connection: socket.socket, page: ProgressPage, hostname: str
         # What is loaded now is never collected: the collector would copy the shared pages only to look at them.
         gc.freeze()
         connection.sendall(frames.pack(0, [True, list(registry.names())]))
-        _ForkServer(connection, page, hostname).serve()
+        _ForkServer(connection, page, options).serve()
     finally:
         os._exit(0)
 
 
 class _ForkServer:
-    def __init__(self, connection: socket.socket, page: ProgressPage, hostname: str) -> None:
+    def __init__(self, connection: socket.socket, page: ProgressPage, options: ExecutorOptions) -> None:
         self._connection = connection
         self._page = page
-        self._hostname = hostname
+        self._options = options
         self._children: set[int] = set()
+        self._announcing: set[int] = set()
         self._lease_until: float | None = None
 
     def serve(self) -> None:
@@ -129,29 +144,47 @@ class _ForkServer:
             os.kill(message.subject, int(message.value))
         elif message.kind == LEASE:
             self._lease_until = message.value
+        elif message.kind == ANNOUNCE:
+            self._announce(Announcement(message.subject), int(message.value), ours)
         return True
 
-    def _spawn(self, slot: int, descriptor: int, ours: tuple[int, ...]) -> None:
+    def _announce(self, what: Announcement, signum: int, ours: tuple[int, ...]) -> None:
+        """Call the site's receivers in a process of their own: whatever they do must not hold up the watchdog."""
+        if has_receivers(what):
+            pid = os.fork()
+            if pid == 0:
+                self._become_child(ours)
+                try:
+                    announce(what, self._options.hostname, signum)
+                finally:
+                    exit_now(0)
+            self._announcing.add(pid)
+
+    def _spawn(self, position: int, descriptor: int, ours: tuple[int, ...]) -> None:
         pid = os.fork()
         if pid == 0:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self._connection.close()
-            for inherited in ours:
-                os.close(inherited)
-            serve_and_exit(socket.socket(fileno=descriptor), self._page, slot, self._hostname)
+            self._become_child(ours)
+            _run_executor(socket.socket(fileno=descriptor), self._page, position, self._options)
         os.close(descriptor)
         self._children.add(pid)
-        self._tell(Message(SPAWNED, slot, pid))
+        self._tell(Message(SPAWNED, position, pid))
+
+    def _become_child(self, ours: tuple[int, ...]) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._connection.close()
+        for inherited in ours:
+            os.close(inherited)
 
     def _reap(self) -> None:
-        while self._children:
+        while self._children or self._announcing:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            self._announcing.discard(pid)
             if pid in self._children:
                 self._children.discard(pid)
                 self._tell(Message(EXITED, pid, status))
@@ -163,6 +196,12 @@ class _ForkServer:
             time.sleep(0.01)
             self._reap()
         self._kill_all()
+        deadline = time.monotonic() + FAREWELL
+        while self._announcing and time.monotonic() < deadline:
+            time.sleep(0.01)
+            self._reap()
+        for pid in self._announcing:
+            os.kill(pid, signal.SIGKILL)
 
     def _kill_all(self) -> None:
         self._lease_until = None
@@ -172,6 +211,18 @@ class _ForkServer:
     def _tell(self, message: Message) -> None:
         with suppress(OSError):  # a worker that is gone is noticed by the next read
             self._connection.sendall(MESSAGE.pack(*message))
+
+
+def _run_executor(connection: socket.socket, page: ProgressPage, position: int, options: ExecutorOptions) -> None:
+    """Be an executor for the rest of this process."""
+    if options.pool == "gevent":
+        become_executor(connection, page, position, options)
+    status = 1
+    try:
+        serve(Executor(connection, page, position, options))
+        status = 0
+    finally:
+        exit_now(status)
 
 
 def _do_nothing(signum: int, frame: Any) -> None:

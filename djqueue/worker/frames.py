@@ -14,7 +14,7 @@ from typing import Any
 LENGTH = 4
 
 RUN = 1
-"""To an executor: run these claims, in order."""
+"""To an executor: run these claims, in order; the first item is the id of the worker that holds them."""
 RECALL = 2
 """To an executor: send what has ended, and give back what has not started."""
 STOP = 3
@@ -25,6 +25,14 @@ RETURNED = 5
 """To the worker: these will not be started here."""
 PROGRESS = 6
 """To the worker: these running attempts show a state of their own."""
+READY = 7
+"""To the worker: here is an executor, waiting for tasks."""
+INTERRUPT = 8
+"""To an executor: interrupt everything that runs."""
+LIMIT = 9
+"""To an executor: the soft time limits of the tasks with these serial numbers have passed."""
+ABORT = 10
+"""To an executor: these tasks are not wanted any more."""
 
 
 def pack(kind: int, items: list[Any] | None = None) -> bytes:

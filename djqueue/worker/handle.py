@@ -15,6 +15,9 @@ from djqueue.serializers import encode_error
 from . import frames
 from .progress import IDLE
 
+LIMIT_AGAIN = 0.5
+"""Seconds after which a soft limit that has passed is told again."""
+
 
 class Listener(Protocol):
     """Hears what executors say."""
@@ -25,26 +28,39 @@ class Listener(Protocol):
 
     def progressed(self, items: list[Any]) -> None: ...
 
+    def ready(self, executor: ExecutorHandle) -> None: ...
+
     def closed(self, executor: ExecutorHandle) -> None: ...
 
 
 class ExecutorHandle(asyncio.Protocol):
     """One executor: what it was sent and has not answered yet, oldest first."""
 
-    def __init__(self, listener: Listener, slot: int) -> None:
-        self.slot = slot
+    def __init__(self, listener: Listener, position: int) -> None:
+        self.position = position
         self.pid = 0
         self.outstanding: dict[str, tuple[int, Claim, float]] = {}
+        self.sent = 0
         self.load = 0.0
         self.heard = monotonic()
+        self.is_ready = False
         self.recalled = False
+        self.retired = False
         self.useful = False
         self.status: int | None = None
-        self.expired = False
+        self.spared = False
+        """Whether it is killed for no fault of what it runs."""
+        self.condemned: dict[str, Outcome] = {}
+        """What it is killed for: attempts that may not go on, and how they are to end."""
+        self.condemned_at = 0.0
+        self.terminating: dict[str, int] = {}
+        """Tasks that are to be killed as soon as they run, and the OS signal for that."""
         self._listener = listener
         self._serial = IDLE
         self._unpacker = frames.Unpacker()
         self._transport: asyncio.Transport | None = None
+        self._limited: set[int] = set()
+        self._limited_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -53,15 +69,17 @@ class ExecutorHandle(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
-        self.useful = True
         for kind, items in self._unpacker.feed(data):
             if kind == frames.DONE:
-                self.recalled = False
+                self.recalled, self.useful = False, True
                 self._listener.ended(self, items)
             elif kind == frames.RETURNED:
                 self._listener.returned(self, items)
             elif kind == frames.PROGRESS:
                 self._listener.progressed(items)
+            elif kind == frames.READY:
+                self.is_ready = True
+                self._listener.ready(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -71,8 +89,8 @@ class ExecutorHandle(asyncio.Protocol):
     def connected(self) -> bool:
         return self._transport is not None
 
-    def send(self, claims: list[Claim], estimates: list[float]) -> None:
-        items = []
+    def send(self, worker_id: int, claims: list[Claim], estimates: list[float]) -> None:
+        items: list[Any] = [worker_id]
         if not self.outstanding:
             self.heard = monotonic()
         for claim, estimate in zip(claims, estimates, strict=True):
@@ -80,6 +98,7 @@ class ExecutorHandle(asyncio.Protocol):
             self.outstanding[claim.id] = (self._serial, claim, estimate)
             self.load += estimate
             items.append((self._serial, *claim))
+        self.sent += len(claims)
         self.recalled = False
         self._write(frames.pack(frames.RUN, items))
 
@@ -89,24 +108,37 @@ class ExecutorHandle(asyncio.Protocol):
         if sent is None or (attempt is not None and sent[1].attempt != attempt):
             return None
         del self.outstanding[task_id]
+        if self.terminating:
+            self.terminating.pop(task_id, None)
         self.load = self.load - sent[2] if self.outstanding else 0.0
         return sent[1]
 
     def forget_all(self) -> None:
         self.outstanding.clear()
+        self.condemned.clear()
+        self.terminating.clear()
         self.load = 0.0
 
-    def lost(self, serial: int) -> tuple[Claim | None, list[Outcome]]:
-        """Return what becomes of the outstanding tasks now that the process is gone.
+    def running(self, serial: int) -> Claim | None:
+        """Return the outstanding task with this number, if there is one."""
+        for number, claim, _ in self.outstanding.values():
+            if number == serial:
+                return claim
+        return None
 
-        Only the one it was running, which the progress page names by ``serial``, was lost with it. None was if it was
-        killed because the lease ended.
+    def lost(self, running: set[int]) -> tuple[list[Claim], list[Outcome]]:
+        """Return what was lost, and what becomes of all outstanding tasks, now that the process is gone.
+
+        Only those it was running, which the progress page names by number, were lost with it. None was if it was
+        killed for some other task, or because the lease ended.
         """
-        culprit: Claim | None = None
+        lost: list[Claim] = []
         outcomes = []
         for number, claim, _ in self.outstanding.values():
-            if number == serial and not self.expired:
-                culprit = claim
+            if claim.id in self.condemned:
+                outcomes.append(self.condemned[claim.id])
+            elif number in running and not self.spared:
+                lost.append(claim)
                 error = WorkerLostError(
                     f"the executor (process {self.pid}) {describe_exit(self.status)} while it ran the task"
                 )
@@ -115,7 +147,24 @@ class ExecutorHandle(asyncio.Protocol):
             else:
                 outcomes.append(Outcome.released(claim.id, claim.attempt))
         self.forget_all()
-        return culprit, outcomes
+        return lost, outcomes
+
+    def interrupt(self) -> None:
+        """Raise ``Interrupted`` in everything that runs there."""
+        self._write(frames.pack(frames.INTERRUPT))
+
+    def limit(self, serials: set[int], now: float) -> None:
+        """Say that soft limits have passed; again after a while, because an OS signal can come just too early."""
+        if now > self._limited_at + LIMIT_AGAIN:
+            self._limited.clear()
+        if new := serials - self._limited:
+            self._limited |= new
+            self._limited_at = now
+            self._write(frames.pack(frames.LIMIT, list(new)))
+
+    def abort(self, ids: list[str]) -> None:
+        """Say that nobody wants these tasks any more."""
+        self._write(frames.pack(frames.ABORT, ids))
 
     def recall(self) -> None:
         self.recalled = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
@@ -12,13 +13,13 @@ from djqueue.context import Request
 from djqueue.definition import TaskDefinition
 from djqueue.exceptions import TaskRevokedError
 from djqueue.records import Claim, Outcome
-from djqueue.serializers import decode_error, encode, encode_error
+from djqueue.serializers import decode_arguments, decode_error, encode, encode_error, stored_traceback
 from djqueue.states import Ending
 
 
 def for_errback(
-    definition: TaskDefinition, args: list[Any], kwargs: dict[str, Any], failing: dict[str, Any] | None
-) -> list[Any]:
+    definition: TaskDefinition, args: Sequence[Any], kwargs: dict[str, Any], failing: dict[str, Any] | None
+) -> Sequence[Any]:
     """Return what an errback is called with, in the style that its function wants; any other task's arguments.
 
     ``failing`` is what is stored of the task that failed.
@@ -27,10 +28,11 @@ def for_errback(
         return args
     if not is_told_the_error(definition, len(args) - 1 + len(kwargs)):
         return args
-    stored = failing.pop("error")
-    error = decode_error(encode(stored))
-    request = Request(**failing, called_directly=False, is_eager=False)
-    return [request, error, stored.get("traceback"), *args[1:]]
+    stored = encode(failing["error"])
+    its_args, its_kwargs = decode_arguments(encode(failing["args"]), encode(failing["kwargs"]), failing["task"])
+    told = {name: value for name, value in failing.items() if name not in ("error", "immutable")}
+    told.update(args=its_args, kwargs=its_kwargs, called_directly=False, is_eager=False)
+    return [Request(**told), decode_error(stored), stored_traceback(stored), *args[1:]]
 
 
 def in_workflow(claim: Claim, request: Request, ended: Ended, outcome: Outcome) -> Outcome:

@@ -1,12 +1,9 @@
-"""The pool: executors as the worker sees them, and which of them runs what."""
+"""The pool: which executor runs which of the claimed tasks, and what becomes of them."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import socket
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -14,30 +11,29 @@ from djqueue import events
 from djqueue.records import Claim, Outcome
 from djqueue.states import Ending
 
+from .crew import TICK, Crew, Place
+from .enforcement import Enforcement, revoked
 from .estimates import Estimates
-from .executor import INTERRUPT
 from .handle import ExecutorHandle, describe_exit
-from .progress import IDLE, ProgressPage
+from .options import WorkerOptions
+from .progress import ProgressPage
 from .spawners import Spawner
+from .waiting import Waiting
 
 PREFETCH = 0.05
-"""Seconds of work to hold for each executor."""
+"""Seconds of work to hold for each slot."""
 FRAME = 0.01
-"""Seconds of work to send to an executor at once; a task that takes longer is sent alone, to an idle one."""
+"""Seconds of work to send for a slot at once; a task that takes longer is only sent where it can start at once."""
 FRAME_MOST = 200
-"""Tasks in a frame."""
+"""Tasks in a frame, unless there are as many free slots."""
 CLAIM_MOST = 500
 """Tasks to claim at once."""
 HOLD_MOST = 1500
-"""Tasks to hold unfinished."""
+"""Tasks to hold unfinished, besides those that have a slot."""
 PATIENCE = 1.0
 """Seconds that a claimed task may wait here for its start before it goes back in line."""
 RECALL_AFTER = 0.02
 """Seconds without news from an executor after which its unstarted tasks are given to others."""
-TICK = 0.01
-RESPAWN_PAUSE = 0.5
-HANG_UP_AFTER = 0.1
-"""Seconds between the end of an executor's process and the end of its connection."""
 
 
 class Pool:
@@ -50,43 +46,33 @@ class Pool:
         self,
         spawner: Spawner,
         page: ProgressPage,
-        concurrency: int,
+        options: WorkerOptions,
         on_outcomes: Callable[[list[Outcome]], None],
     ) -> None:
-        self.concurrency = concurrency
-        self.executors: dict[int, ExecutorHandle] = {}
+        self.worker_id = 0
+        self.concurrency = options.processes * options.slots
+        self.crew = Crew(spawner, page, options, self)
         self.estimates = Estimates()
         self.stopping = False
         self.on_progress: Callable[[list[Any]], None] = lambda items: None
-        self._waiting: deque[tuple[Claim, float, float]] = deque()
-        self._waiting_load = 0.0
-        self._spawner = spawner
+        self._slots = options.slots
+        self._waiting = Waiting(self.estimates)
+        self._enforcement = Enforcement(self.crew, page)
         self._page = page
         self._on_outcomes = on_outcomes
         self._ticking: asyncio.TimerHandle | None = None
-        self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        for slot in range(self.concurrency):
-            await self._spawn(slot)
-
-    async def _spawn(self, slot: int) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self._page[slot] = IDLE
-        executor = ExecutorHandle(self, slot)
-        self.executors[slot] = executor
-        await asyncio.get_running_loop().create_connection(lambda: executor, sock=ours)
-        self._spawner.spawn(slot, theirs)
+        await self.crew.start()
 
     @property
     def held(self) -> int:
         """Tasks that are here and have no outcome yet."""
-        return len(self._waiting) + sum(len(e.outstanding) for e in self.executors.values())
+        return len(self._waiting) + sum(len(e.outstanding) for e in self.crew)
 
     @property
     def running(self) -> int:
-        return sum(1 for e in self.executors.values() if e.outstanding)
+        return sum(min(self._slots, len(e.outstanding)) for e in self.crew)
 
     @property
     def prefetch(self) -> int:
@@ -98,62 +84,82 @@ class Pool:
         now = monotonic()
         idle = 0
         room = 0.0
-        for executor in self.executors.values():
-            if not executor.connected:
+        for place in self.crew.places:
+            executor = place.current
+            if executor is None or not executor.connected:
                 continue
-            if not executor.outstanding:
-                idle += 1
-                room += PREFETCH
+            busy = place.busy
+            idle += max(0, self._slots - busy)
+            if not busy:
+                room += PREFETCH * self._slots
             elif now - executor.heard < PREFETCH:
-                room += max(0.0, PREFETCH - executor.load)
-        prefetch = int((room - self._waiting_load) / self.estimates.mean)
-        return max(0, min(max(idle - len(self._waiting), prefetch), CLAIM_MOST, HOLD_MOST - self.held))
+                room += max(0.0, PREFETCH * self._slots - executor.load)
+        prefetch = int((room - self._waiting.load) / self.estimates.mean)
+        most = min(CLAIM_MOST, HOLD_MOST + self.concurrency - self.held)
+        return max(0, min(max(idle - len(self._waiting), prefetch), most))
 
     @property
     def starving(self) -> bool:
         """Whether a slot has nothing to do."""
-        return not self._waiting and any(not e.outstanding and e.connected for e in self.executors.values())
+        return not self._waiting and any(
+            place.current is not None and place.current.connected and place.busy < self._slots
+            for place in self.crew.places
+        )
 
     def add(self, claims: Iterable[Claim]) -> None:
         now = monotonic()
         for claim in claims:
-            estimate = self.estimates.of(claim.name)
-            self._waiting_load += estimate
-            self._waiting.append((claim, now, estimate))
+            self._waiting.add(claim, now)
         if self.stopping:
             self._release_waiting()
         else:
             self._distribute()
 
     def _distribute(self) -> None:
-        for executor in self.executors.values():
+        places = self.crew.places
+        shared = self._slots > 1 and len(places) > 1
+        if shared:
+            places = sorted(places, key=lambda place: place.busy)
+        for number, place in enumerate(places):
             if not self._waiting:
                 break
-            # One whose tasks were recalled is slow: they would come back to it for ever.
-            if executor.connected and executor.load < FRAME and not executor.recalled:
-                self._fill(executor)
+            # Executors with one slot take turns by themselves; those with many would leave nothing to the next.
+            share = -(-len(self._waiting) // (len(places) - number)) if shared else len(self._waiting)
+            self._fill(place, share)
         if self._ticking is None and self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
-    def _fill(self, executor: ExecutorHandle) -> None:
+    def _fill(self, place: Place, share: int) -> None:
+        executor = place.current
+        if executor is None or not executor.connected or executor.condemned:
+            return
+        free, load = self._slots - place.busy, executor.load
+        # One whose tasks were recalled is slow: they would come back to it for ever.
+        if free <= 0 and (executor.recalled or load >= FRAME * self._slots):
+            return
+        most = min(share, max(free, FRAME_MOST))
+        if (room := self.crew.room(place)) is not None:
+            most = min(most, room)
         claims: list[Claim] = []
         estimates: list[float] = []
-        load = executor.load
-        busy = bool(executor.outstanding)
-        while self._waiting and len(claims) < FRAME_MOST:
-            claim, _, waiting_estimate = self._waiting[0]
-            estimate = self.estimates.of(claim.name)
-            # A long task starts only in an idle executor, and nothing is queued behind it.
-            if busy and (estimate >= FRAME or load >= FRAME * 2):
+        while self._waiting and len(claims) < most:
+            estimate = self.estimates.of(self._waiting.first().name)
+            # A long task is only sent to a free slot, and nothing is queued behind it.
+            if free <= 0 and (estimate >= FRAME or load >= FRAME * 2 * self._slots):
                 break
-            self._waiting.popleft()
-            self._waiting_load = self._waiting_load - waiting_estimate if self._waiting else 0.0
-            claims.append(claim)
+            claims.append(self._waiting.take())
             estimates.append(estimate)
             load += estimate
-            busy = True
+            free -= 1
         if claims:
-            executor.send(claims, estimates)
+            executor.send(self.worker_id, claims, estimates)
+        if self.crew.recycles:
+            self.crew.turn_over(place)
+
+    def ready(self, executor: ExecutorHandle) -> None:
+        """An executor has started."""
+        self.crew.turn_all_over()
+        self._distribute()
 
     def ended(self, executor: ExecutorHandle, items: list[Any]) -> None:
         """An executor reports attempts that ended."""
@@ -161,23 +167,25 @@ class Pool:
         for item in items:
             task_id, attempt, ending, *rest = item
             outcome = Outcome(task_id, attempt, Ending(ending), *rest)
+            verdict = executor.condemned.pop(task_id, outcome) if executor.condemned else outcome
             claim = executor.forget(task_id, attempt)
             if claim is None:
                 continue
             if outcome.started is not None:
                 self.estimates.learn(claim.name, outcome.finished - outcome.started)
-            outcomes.append(outcome)
+            # Solo cannot be killed: there, what may not go on is interrupted.
+            outcomes.append(verdict if outcome.ending == Ending.RELEASED else outcome)
         self._on_outcomes(outcomes)
+        if self.crew.recycles:
+            self.crew.turn_all_over()
         self._distribute()
 
     def returned(self, executor: ExecutorHandle, ids: list[str]) -> None:
         """An executor gives back tasks that it has not started."""
-        now = monotonic()
         back = [claim for task_id in ids if (claim := executor.forget(task_id)) is not None]
-        for claim in reversed(back):
-            estimate = self.estimates.of(claim.name)
-            self._waiting_load += estimate
-            self._waiting.appendleft((claim, now, estimate))
+        executor.sent -= len(back)
+        self._waiting.put_back(back)
+        self.crew.turn_all_over()
         if self.stopping:
             self._release_waiting()
         else:
@@ -189,112 +197,95 @@ class Pool:
     def _tick(self) -> None:
         self._ticking = None
         now = monotonic()
-        for executor in self.executors.values():
+        for executor in list(self.crew):
             quiet = now - executor.heard
-            if len(executor.outstanding) > 1 and quiet > RECALL_AFTER and not executor.recalled:
+            if len(executor.outstanding) > self._slots and quiet > RECALL_AFTER and not executor.recalled:
                 executor.recall()
-        if self._waiting and now - self._waiting[0][1] > PATIENCE:
+            self._enforcement.look(executor, now)
+        if now - self._waiting.since > PATIENCE:
             self._release_waiting()
         if self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
+    def cancel(self, ids: Iterable[str]) -> None:
+        """Do not start these tasks; ask those that run to end, if they listen. Unknown ids are none of ours."""
+        self._call_off(set(ids))
+
+    def terminate(self, signals: Mapping[str, int]) -> None:
+        """Do not start these tasks; kill the executors of those that run with an OS signal, in vain ones SIGKILL."""
+        self._call_off(set(signals))
+        for executor in self.crew:
+            executor.terminating.update((i, signals[i]) for i in signals if i in executor.outstanding)
+            self._enforcement.look(executor, monotonic())
+
+    def _call_off(self, ids: set[str]) -> None:
+        if called_off := self._waiting.take_out(ids):
+            self._on_outcomes([revoked(claim, "revoked") for claim in called_off])
+        for executor in self.crew:
+            if mine := [task_id for task_id in executor.outstanding if task_id in ids]:
+                executor.abort(mine)
+
     def _release_waiting(self) -> None:
-        released = [Outcome.released(claim.id, claim.attempt) for claim, _, _ in self._waiting]
-        self._waiting.clear()
-        self._waiting_load = 0.0
-        if released:
+        if released := [Outcome.released(claim.id, claim.attempt) for claim in self._waiting.take_all()]:
             self._on_outcomes(released)
 
     def drain(self) -> None:
         """Start nothing more: give back what waits, let finish what runs."""
-        self.stopping = True
+        self.stopping = self.crew.stopping = True
         self._release_waiting()
-        for executor in self.executors.values():
-            if len(executor.outstanding) > 1:
+        for executor in self.crew:
+            if len(executor.outstanding) > self._slots:
                 executor.recall()
 
     def interrupt(self) -> None:
         """Raise ``Interrupted`` in every task that runs."""
-        self._signal_all(INTERRUPT)
+        for executor in self.crew:
+            executor.interrupt()
 
     def abandon(self) -> None:
         """Kill every executor and hear nothing more of what they ran."""
-        self._waiting.clear()
-        self._waiting_load = 0.0
-        for executor in self.executors.values():
+        self._waiting.take_all()
+        for executor in self.crew:
             executor.forget_all()
         self.kill()
 
     def release_running(self) -> None:
         """Give back everything that was sent to executors; outcomes they still send are not heard."""
         released = []
-        for executor in self.executors.values():
+        for executor in self.crew:
             released += [Outcome.released(claim.id, claim.attempt) for _, claim, _ in executor.outstanding.values()]
             executor.forget_all()
         if released:
             self._on_outcomes(released)
 
     def kill(self) -> None:
-        self._signal_all(signal.SIGKILL)
-
-    def _signal_all(self, number: int) -> None:
-        for executor in self.executors.values():
-            if executor.pid and executor.connected:
-                self._spawner.kill(executor.pid, number)
+        for executor in self.crew:
+            self.crew.kill(executor)
 
     def stop(self) -> None:
         """Tell idle executors to end."""
-        self.stopping = True
-        for executor in self.executors.values():
+        self.stopping = self.crew.stopping = True
+        for executor in self.crew:
             executor.stop()
-
-    def spawned(self, slot: int, pid: int) -> None:
-        if slot in self.executors:
-            self.executors[slot].pid = pid
-
-    def exited(self, pid: int, status: int) -> None:
-        for executor in self.executors.values():
-            if executor.pid == pid:
-                executor.status = status
-                # A process that the task forked may keep the socket open; what the executor still said has arrived
-                # by then.
-                asyncio.get_running_loop().call_later(HANG_UP_AFTER, executor.hang_up)
 
     def expired(self) -> None:
         """The watchdog kills the executors, because the lease was not renewed in time: no fault of what they run."""
-        for executor in self.executors.values():
-            executor.expired = True
+        for executor in self.crew:
+            executor.spared = True
 
     def closed(self, executor: ExecutorHandle) -> None:
         """The connection to an executor ended: it died, or it was told to stop."""
-        if self.stopping and not executor.outstanding:
-            return
-        closing = asyncio.get_running_loop().create_task(self._bury(executor))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        if not (self.stopping and not executor.outstanding):
+            self.crew.bury(executor, self._mourn)
 
-    async def _bury(self, executor: ExecutorHandle) -> None:
-        if executor.pid and executor.status is None:
-            # It may have closed the socket and live on; then nobody can reach it any more.
-            self._spawner.kill(executor.pid, signal.SIGKILL)
-        for _ in range(100):
-            if executor.status is not None:
-                break
-            await asyncio.sleep(TICK)
-        if self.executors.get(executor.slot) is executor:
-            del self.executors[executor.slot]
-        unused = not executor.useful and self._page[executor.slot] == IDLE
-        self._settle_lost(executor)
-        if unused:
-            # It died by itself before it was given anything; starting the next in a tight loop helps nobody.
-            await asyncio.sleep(RESPAWN_PAUSE)
-        if not self.stopping:
-            await self._spawn(executor.slot)
-            self._distribute()
-
-    def _settle_lost(self, executor: ExecutorHandle) -> None:
-        culprit, outcomes = executor.lost(self._page[executor.slot])
-        if not self.stopping or culprit is not None:
-            returned = len(outcomes) - (culprit is not None)
-            events.emit(events.ExecutorLost(executor.pid, describe_exit(executor.status), culprit, returned))
-        self._on_outcomes(outcomes)
+    def _mourn(self, executor: ExecutorHandle) -> None:
+        condemned = list(executor.condemned)
+        lost, outcomes = executor.lost(self._page.running(executor.position))
+        returned = sum(outcome.ending == Ending.RELEASED for outcome in outcomes)
+        if condemned:
+            events.emit(events.ExecutorKilled(executor.pid, condemned, returned))
+        elif lost or not (self.stopping or executor.retired):
+            how = describe_exit(executor.status)
+            events.emit(events.ExecutorLost(executor.pid, how, lost[0] if lost else None, returned, len(lost)))
+        if outcomes:
+            self._on_outcomes(outcomes)

@@ -15,14 +15,16 @@ class QueueSelection:
     """An ordered list of queue names and wildcards, and a list of exclusions.
 
     Earlier entries are served first. Queues that match one entry take turns; within a queue the higher priority
-    comes first. Raises ``ValueError`` for a pattern that cannot match a queue.
+    comes first. Raises ``ValueError``, which names one of ``sources``, for a pattern that cannot match a queue.
     """
 
-    def __init__(self, patterns: Iterable[str], excluded: Iterable[str] = ()) -> None:
-        self.patterns = _checked(patterns, "--queues")
-        self.excluded = _checked(excluded, "--exclude-queues")
+    def __init__(
+        self, patterns: Iterable[str], excluded: Iterable[str] = (), sources: tuple[str, str] = ("", "")
+    ) -> None:
+        self.patterns = _checked(patterns, sources[0] or "--queues")
+        self.excluded = _checked(excluded, sources[1] or "--exclude-queues")
         if not self.patterns:
-            raise ValueError("expected --queues to name at least one queue, got none")
+            raise ValueError(f"expected {sources[0] or '--queues'} to name at least one queue, got none")
         self._turn = 0
 
     def __str__(self) -> str:

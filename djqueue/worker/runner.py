@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import select
-from collections.abc import Coroutine
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg.pq import TransactionStatus
 
-from djqueue import registry, states
-from djqueue.attempt import IGNORED, REPLACED, REQUEUED, Attempt, Ended
-from djqueue.calls import stored_options
-from djqueue.conf import settings
-from djqueue.context import Request, request_of, running
+from djqueue import registry, signals
+from djqueue.attempt import REPLACED, Attempt, Ended, result_text
+from djqueue.context import running
 from djqueue.definition import TaskDefinition
-from djqueue.exceptions import EncodeError
 from djqueue.records import Claim, Outcome
-from djqueue.retrying import RetryPlan
-from djqueue.serializers import decode, encode, encode_error
 
+from .connections import clean_connections, drop_dead_connections
+from .guarantees import GivenBack, run_exactly_once, start_once
+from .interruptible import Interrupted
 from .joining import for_errback, in_workflow
+from .outcomes import outcome_of, unfit, voided
+from .reading import Order, read
 from .seat import Seat
 
-IDLE = TransactionStatus.IDLE
+Value = TypeVar("Value")
 
-
-class Interrupted(BaseException):
-    """Raised inside a task by a worker that has to stop now; the task goes back in line."""
+HEARD = (
+    signals.task_received,
+    signals.task_prerun,
+    signals.task_postrun,
+    signals.task_success,
+    signals.task_failure,
+    signals.task_retry,
+    signals.task_rejected,
+    signals.task_revoked,
+)
+"""Signals that are sent around a task, where it runs."""
 
 
 def run(claim: Claim, seat: Seat) -> Outcome:
@@ -43,163 +46,134 @@ def run(claim: Claim, seat: Seat) -> Outcome:
     """
     started = monotonic()
     try:
-        definition = registry.get(claim.name)
-        args, kwargs, options = _decoded(claim)
-        args = for_errback(definition, args, kwargs, options.pop("errback", None))
-        request = _request(claim, args, kwargs, options, seat)
-        _drop_dead_connections()
-        attempt = Attempt(definition, request, args, kwargs, partial(_encode_value, claim.name))
-        ended = _run(attempt, definition, request)
-        ignored = options.get("ignore_result", definition.ignore_result)
-        outcome = _outcome(claim, ended, started, ignored=ignored and not claim.in_workflow)
-        return in_workflow(claim, request, ended, outcome)
+        order = read(claim, seat)
+        _receive(order, seat)
+        if (reason := order.void(started)) is not None:
+            return voided(claim, order, reason)
+        attempt = _attempt(claim, order)
+        definition = attempt.definition
+        drop_dead_connections()
+        with running(definition, order.request):
+            if definition.at_most_once:
+                start_once(claim, seat.worker_id)
+            ended = _run(attempt, claim, order, seat)
+            return _outcome(claim, order, definition, ended, started)
+    except Interrupted:
+        raise
+    except GivenBack:
+        return Outcome.released(claim.id, claim.attempt)
+    except BaseException as error:
+        return unfit(claim, error, started)
+    finally:
+        clean_connections()
+
+
+async def arun(claim: Claim, seat: Seat) -> Outcome:
+    """The same for a coroutine function, on a running event loop.
+
+    The caller cares for the connections of the thread in which the ORM works.
+    """
+    started = monotonic()
+    try:
+        order = read(claim, seat)
+        if signals.task_received.receivers:
+            await _in_thread(_receive, order, seat)
+        if (reason := order.void(started)) is not None:
+            return await _in_thread(voided, claim, order, reason)
+        attempt = _attempt(claim, order)
+        definition = attempt.definition
+        with running(definition, order.request):
+            if definition.at_most_once:
+                await _in_thread(start_once, claim, seat.worker_id)
+            ended = await _arun(attempt, order, seat)
+            call = _in_thread if ended.state == REPLACED or order.request.added else _here
+            return await call(_outcome, claim, order, definition, ended, started)
+    except Interrupted:
+        raise
+    except GivenBack:
+        return Outcome.released(claim.id, claim.attempt)
+    except BaseException as error:
+        return await _in_thread(unfit, claim, error, started)
+
+
+def _receive(order: Order, seat: Seat) -> None:
+    if signals.task_received.receivers:
+        signals.task_received.send(seat.hostname, request=order.request)
+
+
+def _attempt(claim: Claim, order: Order) -> Attempt:
+    definition = registry.get(claim.name)
+    encode = partial(result_text, definition, order.ignores_result(definition))
+    args = for_errback(definition, order.args, order.kwargs, order.failing)
+    return Attempt(definition, order.request, args, order.kwargs, encode)
+
+
+def _outcome(claim: Claim, order: Order, definition: TaskDefinition, ended: Ended, started: float) -> Outcome:
+    return in_workflow(claim, order.request, ended, outcome_of(claim, order, definition, ended, started))
+
+
+def _run(attempt: Attempt, claim: Claim, order: Order, seat: Seat) -> Ended:
+    definition = attempt.definition
+    try:
+        if definition.transactional:
+            call = partial(_call, attempt, order, seat)
+            return run_exactly_once(claim, attempt, call, seat, ignored=order.ignores_result(definition))
+        value = _call(attempt, order, seat)
+    except (Interrupted, GivenBack):
+        raise
+    except BaseException as error:
+        seat.end()  # the first call may itself have been interrupted by the last moment's soft limit
+        # SystemExit and KeyboardInterrupt too: a task cannot end the process that runs it by raising.
+        return attempt.raised(error)
+    return attempt.returned(value)
+
+
+def _call(attempt: Attempt, order: Order, seat: Seat) -> Any:
+    try:
+        _begin(attempt, order, seat)
+        attempt.begin()
+        value = attempt.call()
+        return seat.drive(value, attempt.request.id) if inspect.iscoroutine(value) else value
+    finally:
+        seat.end()
+
+
+async def _arun(attempt: Attempt, order: Order, seat: Seat) -> Ended:
+    call = _in_thread if _is_heard(attempt.definition) else _here
+    try:
+        try:
+            _begin(attempt, order, seat)
+            await call(attempt.begin)
+            value = attempt.call()
+            if inspect.isawaitable(value):
+                value = await value
+        finally:
+            seat.end()
     except Interrupted:
         raise
     except BaseException as error:
-        # What is stored makes no sense, or no definition has that name.
-        return Outcome.failed(claim.id, claim.attempt, encode_error(error), started, monotonic())
-    finally:
-        _clean_connections()
+        return await call(attempt.raised, error)
+    return await call(attempt.returned, value)
 
 
-def _run(attempt: Attempt, definition: TaskDefinition, request: Request) -> Ended:
-    with running(definition, request):
-        try:
-            attempt.begin()
-            value = attempt.call()
-            if inspect.iscoroutine(value):
-                value = asyncio.run(_awaited(value))
-        except Interrupted:
-            raise
-        except BaseException as error:
-            # SystemExit and KeyboardInterrupt too: a task cannot end the process that runs it by raising.
-            return attempt.raised(error)
-        return attempt.returned(value)
+def _begin(attempt: Attempt, order: Order, seat: Seat) -> None:
+    definition = attempt.definition
+    soft = order.options.get("soft_time_limit", definition.soft_time_limit)
+    hard = order.options.get("time_limit", definition.time_limit)
+    if soft is not None or hard is not None:
+        attempt.request.update(time_limit=hard, soft_time_limit=soft)
+    seat.begin(soft, hard)
 
 
-def _outcome(claim: Claim, ended: Ended, started: float, *, ignored: bool) -> Outcome:
-    id, attempt, finished = claim.id, claim.attempt, monotonic()
-    if ended.state == states.SUCCESS:
-        if ignored:
-            return Outcome.forgotten(id, attempt, started, finished)
-        return Outcome.succeeded(id, attempt, ended.text, started, finished)
-    if ended.state == IGNORED:
-        return Outcome.forgotten(id, attempt, started, finished)
-    if ended.state == REQUEUED:
-        return Outcome.released(id, attempt)
-    if ended.state == REPLACED:
-        return Outcome.replaced(id, attempt, "", started, finished)
-    assert ended.error is not None
-    error = encode_error(ended.error, with_traceback=not ended.expected)
-    if ended.retry is not None:
-        return Outcome.retried(id, attempt, error, started, finished, _stored_plan(ended.retry))
-    return Outcome.failed(id, attempt, error, started, finished)
+async def _here(function: Callable[..., Value], *args: Any) -> Value:
+    return function(*args)
 
 
-def _stored_plan(plan: RetryPlan) -> str:
-    change: dict[str, Any] = {}
-    if plan.args is not None:
-        change["args"] = list(plan.args)
-    if plan.kwargs is not None:
-        change["kwargs"] = dict(plan.kwargs)
-    for placing in ("queue", "priority"):
-        if plan.options.get(placing) is not None:
-            change[placing] = plan.options[placing]
-    if stored := stored_options("retry", plan.options):
-        change["options"] = stored
-    return encode({"countdown": plan.countdown, **({"change": change} if change else {})})
+async def _in_thread(function: Callable[..., Value], *args: Any) -> Value:
+    # Hooks and receivers are plain functions, which may use the ORM.
+    return await sync_to_async(function)(*args)
 
 
-def _decoded(claim: Claim) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    args, kwargs = decode(claim.args), decode(claim.kwargs)
-    options = decode(claim.options) if claim.options else {}
-    for what, value, kind in (("args", args, list), ("kwargs", kwargs, dict), ("options", options, dict)):
-        if type(value) is not kind:
-            raise TypeError(f"expected the stored {what} of task {claim.name} to be a {kind.__name__}, got: {value!r}")
-    return args, kwargs, options
-
-
-async def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
-    # The ORM of coroutines works in a thread of asgiref's, whose connections want the same care.
-    await sync_to_async(_drop_dead_connections)()
-    try:
-        return await value
-    finally:
-        await sync_to_async(_clean_connections)()
-
-
-def _request(claim: Claim, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any], seat: Seat) -> Request:
-    context = decode(claim.context) if claim.context else {}
-    request = request_of(claim.name, claim.id, args, kwargs, options, context)
-    request.update(
-        hostname=seat.hostname,
-        attempt=claim.attempt,
-        delivery_info={
-            "routing_key": claim.queue,
-            "priority": claim.priority,
-            "redelivered": claim.attempt > 1 + request.retries,
-        },
-        report=partial(seat.report, claim.id, claim.attempt),
-    )
-    return request
-
-
-def _encode_value(name: str, value: Any) -> str:
-    if value is None:
-        return "null"
-    try:
-        text = encode(value)
-    except EncodeError as error:
-        raise EncodeError(f"the result of task {name} cannot be stored: {error}") from error
-    size = len(text) if text.isascii() else len(text.encode())
-    if size > settings.RESULT_MAX_BYTES:
-        raise EncodeError(
-            f"expected the result of task {name} to take at most {settings.RESULT_MAX_BYTES:,} bytes as JSON "
-            f"(DJQUEUE['RESULT_MAX_BYTES']), got: {size:,}"
-        )
-    return text
-
-
-def _drop_dead_connections() -> None:
-    """Close connections that the server ended while they were idle: the next task is not to find out."""
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is None or connection.vendor != "postgresql":
-            continue
-        poll = select.poll()
-        poll.register(connection.connection.fileno(), select.POLLIN)
-        # Nothing is said on an idle connection, unless its end.
-        if poll.poll(0) and not connection.is_usable():
-            connection.close()
-
-
-def _clean_connections() -> None:
-    """Leave no transaction, no broken connection and no query log to the next task.
-
-    Unlike between requests of a site, ``CONN_MAX_AGE = 0`` does not close a connection that works: the executor does
-    when it has been idle for a while. Connecting anew for each task would cost more than most tasks.
-    """
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is None:
-            continue
-        if _in_transaction(connection):
-            # The task left it open; closing rolls it back.
-            connection.in_atomic_block = False
-            connection.savepoint_ids = []
-            connection.needs_rollback = False
-            connection.close()
-        elif connection.errors_occurred or _expired(connection):
-            connection.close_if_unusable_or_obsolete()
-        connection.health_check_done = False  # type: ignore[attr-defined]
-        connection.queries_log.clear()
-
-
-def _in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    if connection.in_atomic_block or not connection.autocommit:
-        return True
-    # A BEGIN of the task's own, which Django does not know of.
-    return connection.vendor == "postgresql" and connection.connection.pgconn.transaction_status != IDLE
-
-
-def _expired(connection: BaseDatabaseWrapper) -> bool:
-    max_age = connection.settings_dict["CONN_MAX_AGE"]
-    return bool(max_age) and connection.close_at is not None and monotonic() >= connection.close_at
+def _is_heard(definition: TaskDefinition) -> bool:
+    """Whether somebody else's code runs before or after the function."""
+    return bool(definition.overridden) or any(signal.receivers for signal in HEARD)

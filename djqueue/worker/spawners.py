@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import monotonic
 from typing import Protocol
 
 from . import forkserver
-from .executor import INTERRUPT
-from .forkserver import MESSAGE, Message
+from .announcements import Announcement, announce, has_receivers
+from .forkserver import FAREWELL, MESSAGE, Message
 
 
 class Spawner(Protocol):
     """Starts and kills executor processes."""
 
-    def spawn(self, slot: int, connection: socket.socket) -> None: ...
+    def spawn(self, position: int, connection: socket.socket) -> None: ...
 
     def kill(self, pid: int, number: int) -> None: ...
 
@@ -40,9 +41,9 @@ class ForkSpawner:
     def unwatch(self) -> None:
         asyncio.get_running_loop().remove_reader(self._connection.fileno())
 
-    def spawn(self, slot: int, connection: socket.socket) -> None:
+    def spawn(self, position: int, connection: socket.socket) -> None:
         with connection:
-            message = MESSAGE.pack(*Message(forkserver.SPAWN, slot))
+            message = MESSAGE.pack(*Message(forkserver.SPAWN, position))
             socket.send_fds(self._connection, [message], [connection.fileno()])
 
     def kill(self, pid: int, number: int) -> None:
@@ -51,6 +52,10 @@ class ForkSpawner:
     def lease(self, until: float) -> None:
         """Tell the watchdog when the executors must be dead unless it hears of a later time."""
         self._tell(Message(forkserver.LEASE, 0, until))
+
+    def announce(self, what: Announcement, signum: int = 0) -> None:
+        """Tell the site's receivers what becomes of the worker."""
+        self._tell(Message(forkserver.ANNOUNCE, what, signum))
 
     def close(self) -> None:
         self._connection.close()
@@ -83,12 +88,16 @@ class SoloSpawner:
     ``BaseException`` or sits in C code does not heed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hostname: str) -> None:
+        self._hostname = hostname
+        self._announcing: list[threading.Thread] = []
         self.sockets: SimpleQueue[socket.socket | None] = SimpleQueue()
         self.on_spawned: Callable[[int, int], None]
         self.on_exited: Callable[[int, int], None]
         self.on_expired: Callable[[], None]
         self.on_gone: Callable[[], None]
+        self.interrupt: Callable[[], None] = lambda: None
+        """Interrupts the task that runs."""
         self._watchdog: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
@@ -97,19 +106,32 @@ class SoloSpawner:
     def unwatch(self) -> None:
         """Nothing was watched."""
 
-    def spawn(self, slot: int, connection: socket.socket) -> None:
+    def spawn(self, position: int, connection: socket.socket) -> None:
         self.sockets.put(connection)
-        asyncio.get_running_loop().call_soon(self.on_spawned, slot, os.getpid())
+        asyncio.get_running_loop().call_soon(self.on_spawned, position, os.getpid())
 
     def kill(self, pid: int, number: int) -> None:
-        os.kill(pid, INTERRUPT)
+        self.interrupt()
 
     def lease(self, until: float) -> None:
         """Interrupt what runs at the monotonic time ``until`` unless a later time is set before."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         pause = max(0.0, until - monotonic())
-        self._watchdog = asyncio.get_running_loop().call_later(pause, self.kill, os.getpid(), INTERRUPT)
+        self._watchdog = asyncio.get_running_loop().call_later(pause, lambda: self.interrupt())
+
+    def announce(self, what: Announcement, signum: int = 0) -> None:
+        """Call the site's receivers in a thread of their own: whatever they do must not hold up the loop."""
+        if has_receivers(what):
+            thread = threading.Thread(target=announce, args=(what, self._hostname, signum), name="djqueue-signals")
+            thread.start()
+            self._announcing.append(thread)
+
+    def bid_farewell(self) -> None:
+        """Let the receivers come to their end."""
+        deadline = monotonic() + FAREWELL
+        for thread in self._announcing:
+            thread.join(max(0.0, deadline - monotonic()))
 
     def close(self) -> None:
         self.sockets.put(None)

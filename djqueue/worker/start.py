@@ -11,11 +11,14 @@ from typing import Any
 
 from django.db import connections
 
-from djqueue import registry
+from djqueue import registry, signals
+from djqueue.beat.child import BeatChild
 
 from . import forkserver
+from .crew import page_for
+from .engines import serve
 from .executor import Executor, exit_now
-from .options import WorkerOptions
+from .options import WorkerOptions, refuse_what_tasks_need
 from .progress import ProgressPage
 from .spawners import ForkSpawner, SoloSpawner
 from .worker import ExitCode, Worker
@@ -24,34 +27,38 @@ from .worker import ExitCode, Worker
 def run_worker(options: WorkerOptions) -> ExitCode:
     """Be a worker until it is told to stop. Call it in the main thread.
 
-    Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded.
+    Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded, ``options.PoolRefuses``, and ``BeatFailed`` if
+    the beat cannot start.
     """
-    page = ProgressPage(options.concurrency)
+    page = page_for(options)
     if options.pool == "solo":
         return _run_solo(options, page)
-    pid, connection, tasks = forkserver.start(page, options.name)
+    pid, connection, tasks = forkserver.start(page, options.executor)
     spawner = ForkSpawner(connection)
+    beat = None
     try:
-        return asyncio.run(_run(Worker(options, spawner, page, len(tasks))))
+        beat = BeatChild(connection) if options.beat else None
+        return asyncio.run(_run(Worker(options, spawner, page, len(tasks)), beat))
     finally:
         spawner.close()  # at which the fork server ends, and its executors
         os.waitpid(pid, 0)
+        if beat is not None:
+            beat.end()
 
 
 def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     """Run tasks here in the main thread, where a debugger can stop, and the loop in another."""
-    try:
-        registry.load_all()
-    except Exception:
-        raise forkserver.ForkServerFailed(traceback.format_exc()) from None
-    connections.close_all()
-    spawner = SoloSpawner()
+    _load(options)
+    beat = BeatChild() if options.beat else None
+    spawner = SoloSpawner(options.name)
     worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))
     ended = [ExitCode.CRASHED]
     began, served = threading.Event(), threading.Event()
 
     async def begin() -> ExitCode:
         worker.asyncio_loop = asyncio.get_running_loop()
+        if beat is not None:
+            beat.watch(worker.child_gone)
         began.set()
         return await worker.run()
 
@@ -61,6 +68,8 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
         finally:
             began.set()
             spawner.close()
+            if beat is not None:
+                beat.end()
             if not served.wait(1.0):
                 exit_now(ended[0])  # a task that did not heed its interruption; nobody waits for its outcome
 
@@ -69,14 +78,29 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     began.wait()
     _install_signals(worker)
     while (connection := spawner.sockets.get()) is not None:
-        Executor(connection, page, 0, options.name, alone=False).serve()
+        executor = Executor(connection, page, 0, options.executor, alone=False)
+        spawner.interrupt = executor.interrupt
+        serve(executor)
     served.set()
     loop.join()
+    spawner.bid_farewell()
     return ended[0]
 
 
-async def _run(worker: Worker) -> ExitCode:
+def _load(options: WorkerOptions) -> None:
+    try:
+        registry.load_all()
+    except Exception:
+        raise forkserver.ForkServerFailed(traceback.format_exc()) from None
+    refuse_what_tasks_need(options.pool, map(registry.get, registry.names()))
+    signals.worker_init.send(options.name)
+    connections.close_all()
+
+
+async def _run(worker: Worker, beat: BeatChild | None) -> ExitCode:
     worker.asyncio_loop = asyncio.get_running_loop()
+    if beat is not None:
+        beat.watch(worker.child_gone)
     _install_signals(worker)
     return await worker.run()
 
@@ -84,7 +108,7 @@ async def _run(worker: Worker) -> ExitCode:
 def _install_signals(worker: Worker) -> None:
     def stop(signum: int, frame: Any) -> None:
         if worker.asyncio_loop is not None and not worker.asyncio_loop.is_closed():
-            worker.asyncio_loop.call_soon_threadsafe(worker.stop)
+            worker.asyncio_loop.call_soon_threadsafe(worker.stop, signum)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

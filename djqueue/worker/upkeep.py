@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
@@ -12,13 +13,13 @@ from psycopg.errors import QueryCanceled
 from djqueue import events
 from djqueue.conf import seconds, settings
 from djqueue.states import State
-from djqueue.store.cancel import forget_notes
+from djqueue.store.cancel import Cancellation, cancellations, forget_notes
 from djqueue.store.promote import BATCH as PROMOTE_BATCH
 from djqueue.store.promote import promote
 from djqueue.store.prune import BATCH as PRUNE_BATCH
 from djqueue.store.prune import prune
 from djqueue.store.reclaim import reclaim, reclaim_orphaned
-from djqueue.store.wakeup import CHANNEL, DUE
+from djqueue.store.wakeup import CANCEL, CHANNEL, DUE, INTERVAL
 from djqueue.store.workers import Counts, heartbeat
 
 from .clock import DatabaseClock
@@ -45,6 +46,7 @@ class Upkeep:
         on_promoted: Callable[[], None],
         on_renewed: Callable[[float], None],
         on_lease_lost: Callable[[AsyncConnection], Awaitable[None]],
+        on_cancelled: Callable[[list[Cancellation]], None],
     ) -> None:
         self.worker_id = 0
         self.listening = False
@@ -55,12 +57,15 @@ class Upkeep:
         self._on_promoted = on_promoted
         self._on_renewed = on_renewed
         self._on_lease_lost = on_lease_lost
+        self._on_cancelled = on_cancelled
+        self._called = False
         self._listens_on: AsyncConnection | None = None
         now = monotonic()
         self._due: dict[Callable[[AsyncConnection], Awaitable[float]], float] = {
             self._renew: now,
             self._promote: now,
             self._reclaim_orphans: now,
+            self._cancel: math.inf,
             self._prune: now + PRUNE_EVERY / 2,
         }
 
@@ -87,6 +92,10 @@ class Upkeep:
 
     def heard(self, payload: str) -> None:
         """Take a wake-up. Anybody can send one, so one that makes no sense is ignored."""
+        if payload == CANCEL:
+            self._called = True
+            self._due[self._cancel] = monotonic()
+            return
         if not payload.startswith(DUE):
             self._on_notify(payload)
             return
@@ -111,6 +120,8 @@ class Upkeep:
         self._on_renewed(asked + settings.LEASE)
         if beat.expired:
             await self._reclaim(connection)
+        if beat.cancellations:
+            self._due[self._cancel] = monotonic()
         heartbeat_every: float = settings.HEARTBEAT
         return heartbeat_every
 
@@ -118,6 +129,13 @@ class Upkeep:
         for given_up in await reclaim(connection, settings.CRASH_LIMIT):
             events.emit(events.WorkerReclaimed(*given_up))
             self._on_promoted()
+
+    async def _cancel(self, connection: AsyncConnection) -> float:
+        if asked := await cancellations(connection, self.worker_id):
+            self._on_cancelled(asked)
+        # A call that came right after another was held back by its sender.
+        again, self._called = self._called, False
+        return INTERVAL * 2 if again else math.inf
 
     async def _reclaim_orphans(self, connection: AsyncConnection) -> float:
         for given_up in await reclaim_orphaned(connection, settings.CRASH_LIMIT):

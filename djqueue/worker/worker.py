@@ -21,8 +21,10 @@ import djqueue
 from djqueue import events
 from djqueue.conf import settings
 from djqueue.records import Outcome
+from djqueue.store.cancel import Cancellation
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
+from .announcements import Announcement
 from .clock import DatabaseClock
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
@@ -46,6 +48,7 @@ class ExitCode(IntEnum):
     DRAINED = 0
     FAILED_TO_START = 1
     CRASHED = 2
+    """The fork server or the beat ended by itself."""
     INTERRUPTED = 3
     """Tasks were interrupted and released."""
 
@@ -68,7 +71,7 @@ class Worker:
         )
         self._lookout = Lookout(options.queues, settings.POLL_MAX)
         self._loop = ClaimLoop(options, self._work_link, self._clock, self._lookout)
-        self._pool = Pool(spawner, page, options.concurrency, self._outcomes)
+        self._pool = Pool(spawner, page, options, self._outcomes)
         self._loop.pool = self._pool
         self._pool.on_progress = self._loop.progressed
         self._upkeep = Upkeep(
@@ -79,12 +82,13 @@ class Worker:
             on_promoted=self._loop.wake,
             on_renewed=self._renewed,
             on_lease_lost=self._lease_lost,
+            on_cancelled=self._cancelled,
         )
         self._listener = Listener(self._listen_link, self._upkeep.heard) if self._listen_link else None
-        spawner.on_spawned = self._pool.spawned
-        spawner.on_exited = self._pool.exited
+        spawner.on_spawned = self._pool.crew.spawned
+        spawner.on_exited = self._pool.crew.exited
         spawner.on_expired = self._pool.expired
-        spawner.on_gone = self._fork_server_gone
+        spawner.on_gone = self.child_gone
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
         self._stops = 0
         self._exit_code = ExitCode.DRAINED
@@ -100,6 +104,7 @@ class Worker:
         if self._listener is not None:
             self._spawn_background(self._listener.run())
         self._announce()
+        self._spawner.announce(Announcement.READY)
         self._work = asyncio.create_task(self._loop.run())
         try:
             await asyncio.wait([self._work, upkeep], return_when=asyncio.FIRST_COMPLETED)
@@ -131,9 +136,11 @@ class Worker:
             options.concurrency,
             f"djqueue {djqueue.__version__}, Django {django.get_version()}, Python {platform.python_version()}",
             settings.LEASE,
+            options.processes,
         )
         asked = monotonic()
-        self._loop.worker_id = self._upkeep.worker_id = await register(connection, row)
+        worker_id = await register(connection, row)
+        self._loop.worker_id = self._upkeep.worker_id = self._pool.worker_id = worker_id
         self._renewed(asked + settings.LEASE)
 
     def _announce(self) -> None:
@@ -147,6 +154,8 @@ class Worker:
                 self._tasks,
                 describe_database(settings.DATABASE),
                 bool(settings.LISTEN),
+                options.processes,
+                options.given,
             )
         )
 
@@ -155,31 +164,42 @@ class Worker:
 
     def _counts(self) -> tuple[Counts, bool]:
         self._lookout.listening = (self._listener or self._upkeep).listening
-        return self._loop.counts._replace(running=self._pool.running), self._loop.draining
+        return self._loop.settler.counts._replace(running=self._pool.running), self._loop.draining
 
     def _renewed(self, until: float) -> None:
         self._loop.lease_until = until - settings.LEASE * LEASE_MARGIN
         self._spawner.lease(self._loop.lease_until)
+        self._spawner.announce(Announcement.HEARTBEAT)
 
     async def _lease_lost(self, connection: AsyncConnection) -> None:
         """Others may run our tasks by now: abort them, and begin again under a new id."""
-        events.emit(events.LeaseLost(self.options.name, len(self._loop.held)))
+        events.emit(events.LeaseLost(self.options.name, len(self._loop.settler.held)))
         # Until there is a new id nothing is claimed, and what a claim under way brings is not taken.
         self._loop.worker_id, self._loop.lease_until = 0, 0.0
         self._loop.abandon()
         await self._register(connection)
 
-    def _fork_server_gone(self) -> None:
+    def _cancelled(self, asked: list[Cancellation]) -> None:
+        """Somebody wants these tasks, which run here, to end."""
+        if ids := [one.task_id for one in asked if not one.terminate]:
+            self._pool.cancel(ids)
+        if terminated := {one.task_id: one.signum or signal.SIGKILL for one in asked if one.terminate}:
+            self._pool.terminate(terminated)
+
+    def child_gone(self) -> None:
+        """The fork server or the beat has ended by itself: drain, and let the service manager start us again."""
         if self._exit_code is ExitCode.DRAINED and not self._pool.stopping:
             self._exit_code = ExitCode.CRASHED
             self._drain()
 
-    def stop(self) -> None:
-        """Drain; asked again, interrupt what runs; asked a third time, end now."""
+    def stop(self, signum: int = 0) -> None:
+        """Drain; asked again, interrupt what runs; asked a third time, end now. ``signum`` is the OS signal, if any."""
         self._stops += 1
         if self._stops == 1:
+            self._spawner.announce(Announcement.STOPPING, signum)
             self._drain()
         elif self._stops == 2:
+            self._spawner.announce(Announcement.STOPPING_NOW, signum)
             self._soft_stop()
         else:
             # The lease returns the rest: nobody renews it any more, and the fork server kills the executors.
@@ -192,7 +212,7 @@ class Worker:
             self._spawn_background(self._after(self.options.drain_timeout, self._soft_stop))
 
     def _soft_stop(self) -> None:
-        if not self._loop.held:
+        if not self._loop.settler.held:
             return
         events.emit(events.WorkerStopping(self.options.name, "soft stop", self._pool.running))
         self._exit_code = ExitCode.INTERRUPTED
@@ -214,7 +234,7 @@ class Worker:
 
     def _give_up(self) -> None:
         """Leave although outcomes could not be stored: the database is away."""
-        events.emit(events.WorkerStopping(self.options.name, "give up", len(self._loop.held)))
+        events.emit(events.WorkerStopping(self.options.name, "give up", len(self._loop.settler.held)))
         self._loop.give_up()
         if self._work is not None:
             self._work.cancel()
@@ -232,6 +252,7 @@ class Worker:
         for task in self._background:
             task.cancel()
         self._pool.stop()
+        self._spawner.announce(Announcement.STOPPED)
         self._spawner.unwatch()
         self._spawner.close()
         try:

@@ -160,3 +160,8 @@ def noted_prerun(task_id: str, args: Any, **kwargs: Any) -> None:
 @signals.task_postrun.connect(sender=hooked)
 def noted_postrun(state: str, args: Any, **kwargs: Any) -> None:
     note(args[0], "task_postrun", state)
+
+
+@shared_task(throws=(KeyError,))
+def expects_errors(kind: str) -> None:
+    raise {"KeyError": KeyError, "ValueError": ValueError}[kind]("sour")

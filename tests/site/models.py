@@ -12,3 +12,13 @@ class Mark(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Tally(models.Model):
+    """A number that tasks raise."""
+
+    name = models.TextField(unique=True)
+    count = models.IntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.count}"

@@ -9,11 +9,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from djqueue import conf
-from djqueue.observability import logs
+from djqueue.beat.child import BeatFailed
+from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
 from djqueue.store.claim import CLAIM
+from djqueue.worker.configuration import LOGLEVELS, OPTIONS, build, duration, gather
 from djqueue.worker.forkserver import ForkServerFailed
-from djqueue.worker.options import POOLS, WorkerOptions, concurrency, drain_timeout, worker_name
-from djqueue.worker.queues import QueueSelection
+from djqueue.worker.options import POOLS, PoolRefuses
 from djqueue.worker.start import run_worker
 
 EPILOG = """
@@ -21,13 +22,19 @@ examples:
   manage.py runworker                            every queue, one executor per core
   manage.py runworker -Q mail,default -c 4       mail before default, four executors
   manage.py runworker -Q '*' -X 'slow*'          every queue but those that begin with slow
+  manage.py runworker -P asyncio -c 500          five hundred coroutines on one event loop
+  manage.py runworker -P threads --processes 2   two executors of ten threads
   manage.py runworker --burst                    work until the queues are empty, then stop
+
+configuration:
+  each option can also be set in the environment, as DJQUEUE_CONCURRENCY, and in the settings, as
+  DJQUEUE["CONCURRENCY"]; -n is WORKER_NAME. The command line wins over the environment, that over the settings.
 
 stopping:
   first SIGTERM or Ctrl-C     drain: claim nothing more, finish what runs, exit code 0
   second                      interrupt what runs and put it back in line, exit code 3
   third                       end now; the tasks come back when the lease ends (DJQUEUE["LEASE"])
-exit codes: 0 drained, 1 could not start, 2 lost its fork server, 3 tasks were interrupted
+exit codes: 0 drained, 1 could not start, 2 lost its fork server or its beat, 3 tasks were interrupted
 """
 
 
@@ -44,26 +51,26 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_what_to_run(parser.add_argument_group("which tasks"))
         _add_how_to_run(parser.add_argument_group("how they run"))
+        _add_limits(parser.add_argument_group("how long, and how often"))
         _add_how_to_stop(parser.add_argument_group("when it stops"))
+        _add_beat(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        logs.configure(options["loglevel"])
         try:
-            asked = WorkerOptions(
-                queues=QueueSelection(options["queues"].split(","), options["exclude_queues"].split(",")),
-                name=worker_name(options["name"]),
-                pool=options["pool"],
-                concurrency=concurrency(options["concurrency"], options["pool"]),
-                burst=options["burst"],
-                drain_timeout=drain_timeout(options["drain_timeout"]),
-            )
+            given = gather({option.flag: options[option.flag[2:].replace("-", "_")] for option in OPTIONS})
+            asked = build(given)
         except ValueError as error:
             raise CommandError(str(error)) from None
+        logs.configure(given["LOGLEVEL"].value)
         self._check_database()
         try:
             code = run_worker(asked)
+        except PoolRefuses as error:
+            raise CommandError(str(error)) from None
         except ForkServerFailed as error:
             raise CommandError(f"the tasks could not be loaded, so no worker was started:\n\n{error}") from None
+        except BeatFailed as error:
+            raise CommandError(str(error)) from None
         if code:
             raise SystemExit(int(code))
 
@@ -93,52 +100,89 @@ def _add_what_to_run(group: Any) -> None:
     group.add_argument(
         "-Q",
         "--queues",
-        default="*",
         help="queues to serve, separated by commas, the first served first; * and ? are wildcards (default: all)",
     )
     group.add_argument(
         "-X",
         "--exclude-queues",
-        default="",
         help="queues not to serve, separated by commas, with wildcards",
     )
 
 
 def _add_how_to_run(group: Any) -> None:
     group.add_argument(
-        "-c",
-        "--concurrency",
-        type=int,
-        help="executors, so tasks at once (default: DJQUEUE['CONCURRENCY'], or one per core)",
-    )
-    group.add_argument(
         "-P",
         "--pool",
         choices=POOLS,
-        default="processes",
-        help="in executor processes, or (solo) one at a time in the worker itself, for debugging (default: processes)",
+        help="tasks run in executors: processes of one task each, of some threads, of many coroutines (asyncio) or "
+        "greenlets (gevent); solo runs them one at a time in the worker itself, for debugging (default: processes)",
     )
+    group.add_argument(
+        "-c",
+        "--concurrency",
+        type=int,
+        help="tasks at once: executors of the pool processes (default: one per core), slots in each executor of the "
+        "others (default: threads 10, asyncio 100, gevent 100)",
+    )
+    group.add_argument("--processes", type=int, help="executors of the pools threads, asyncio and gevent (default: 1)")
     group.add_argument(
         "-n",
         "--name",
-        default="worker-%i@%h",
         help="name; %%h host, %%n its first label, %%d its domain, %%i process id (default: worker-%%i@%%h)",
     )
     group.add_argument(
         "-l",
         "--loglevel",
-        default="INFO",
         type=str.upper,
-        choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        choices=LOGLEVELS,
         help="INFO writes a line per task, WARNING only what went wrong (default: INFO)",
     )
 
 
+def _add_limits(group: Any) -> None:
+    group.add_argument(
+        "--time-limit",
+        type=duration,
+        metavar="SECONDS",
+        help="kill tasks after so long that have no limit of their own (default: none)",
+    )
+    group.add_argument(
+        "--soft-time-limit",
+        type=duration,
+        metavar="SECONDS",
+        help="raise SoftTimeLimitExceeded in tasks after so long that have no limit of their own (default: none)",
+    )
+    group.add_argument(
+        "--max-tasks-per-child",
+        type=int,
+        metavar="NUMBER",
+        help="put a new executor in the place of one that has run so many tasks (default: never)",
+    )
+    group.add_argument(
+        "--max-memory-per-child",
+        type=int,
+        metavar="KIB",
+        help="put a new executor in the place of one that takes more memory, in KiB (default: never)",
+    )
+
+
+def _add_beat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-B",
+        "--beat",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="run a beat as well, in a process of its own",
+    )
+
+
 def _add_how_to_stop(group: Any) -> None:
-    group.add_argument("--burst", action="store_true", help="stop when nothing is left to run")
+    group.add_argument(
+        "--burst", action=argparse.BooleanOptionalAction, default=None, help="stop when nothing is left to run"
+    )
     group.add_argument(
         "--drain-timeout",
-        type=float,
+        type=duration,
         metavar="SECONDS",
-        help="interrupt what still runs so long after the first OS signal (default: wait for ever)",
+        help="interrupt what still runs so long after the first OS signal (default: none)",
     )

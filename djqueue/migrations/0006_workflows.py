@@ -20,7 +20,7 @@ STORAGE = {
 
 
 class Migration(PostgreSQLMigration):
-    dependencies = [("djqueue", "0003_attempts_and_cancellation")]
+    dependencies = [("djqueue", "0005_schedules")]
 
     operations = [
         migrations.CreateModel(
@@ -100,5 +100,5 @@ class Migration(PostgreSQLMigration):
             f"ALTER TABLE djqueue_waitingtask SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
             migrations.RunSQL.noop,
         ),
-        CreateRoutines("6f15d73b5c45"),
+        CreateRoutines("a9bceb4f9a10"),
     ]

@@ -1,0 +1,131 @@
+"""Firing: lock what is due, insert the tasks, note the slots and go on to the next ones, all in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from djqueue import events
+from djqueue.conf import settings
+from djqueue.enqueue import insert_prepared
+from djqueue.schedules.rules import Fate, Overlap
+from djqueue.store.beat import (
+    DueRow,
+    Run,
+    Step,
+    advance,
+    database_clock,
+    insert_runs,
+    lock_due,
+    lock_one,
+    tell_beats,
+    unfinished,
+)
+
+from .decide import HELD, Decision, begin, decide, prepared
+
+BATCH = 500
+MOST_TASKS = 5000
+"""Tasks after which a batch takes no further schedule, as when many have an outage to make up for."""
+
+
+class Fired(NamedTuple):
+    """How many schedules this beat had in hand, and how many tasks it enqueued for them."""
+
+    schedules: int = 0
+    tasks: int = 0
+
+
+def fire(connection: BaseDatabaseWrapper, now: datetime, *, unset: bool = False, limit: int = BATCH) -> Fired:
+    """Fire up to ``limit`` schedules that are due at ``now`` and that no other beat has in hand.
+
+    With ``unset`` it finds the first slot of schedules that have none instead.
+    """
+    with transaction.atomic(using=connection.alias):
+        rows = lock_due(connection, now, limit, unset=unset)
+        if not rows:
+            return Fired()
+        waiting_for = [
+            row.last_task_id for row in rows if row.overlap != Overlap.ALLOW and row.last_task_id is not None
+        ]
+        going_on = unfinished(connection, waiting_for) if waiting_for else set()
+        decisions = [begin(row, now) for row in rows] if unset else _decided(rows, now, going_on)
+        runs = _write(connection, decisions)
+    _tell(decisions, runs, now)
+    return Fired(len(decisions), sum(run.fate == Fate.ENQUEUED for run in runs))
+
+
+def _decided(rows: Sequence[DueRow], now: datetime, going_on: set[UUID]) -> list[Decision]:
+    """Decide on rows in their order, up to a bounded number of tasks; the others stay due for the next batch."""
+    decisions: list[Decision] = []
+    tasks = 0
+    for row in rows:
+        if tasks >= MOST_TASKS:
+            break
+        decisions.append(decide(row, now, going_on))
+        tasks += len(decisions[-1].tasks)
+    return decisions
+
+
+def _write(connection: BaseDatabaseWrapper, decisions: Sequence[Decision]) -> list[Run]:
+    """Write what was decided; return the runs that are new. A slot that was noted before is not fired again."""
+    planned = [run for decision in decisions for run in decision.runs]
+    new = insert_runs(connection, planned) if planned else set()
+    runs = [run for run in planned if (run.schedule_id, run.due_at) in new]
+    fired: dict[int, list[Run]] = {}
+    for run in runs:
+        if run.fate == Fate.ENQUEUED:
+            fired.setdefault(run.schedule_id, []).append(run)
+    tasks = [
+        task
+        for decision in decisions
+        for slot, task in decision.tasks.items()
+        if (decision.row.id, slot) in new
+    ]  # fmt: skip
+    if tasks:
+        insert_prepared(connection, tasks)
+    advance(connection, [_counted(decision.step, fired.get(decision.row.id, ())) for decision in decisions])
+    return runs
+
+
+def _counted(step: Step, fired: Sequence[Run]) -> Step:
+    if not fired:
+        return step
+    return step._replace(runs=len(fired), last_run_at=fired[-1].due_at, last_task_id=fired[-1].task_id)
+
+
+def _tell(decisions: Sequence[Decision], runs: Sequence[Run], now: datetime) -> None:
+    names = {decision.row.id: decision.row.name for decision in decisions}
+    for run in runs:
+        late = (now - run.due_at).total_seconds()
+        events.emit(
+            events.SlotPassed(names[run.schedule_id], run.due_at, Fate(run.fate).name, run.task_id, late, run.note)
+        )
+    for decision in decisions:
+        if decision.step.error and not decision.runs:
+            events.emit(events.ScheduleBroken(decision.row.name, decision.step.error))
+
+
+def run_now(schedule_id: int, using: str | None = None) -> str | None:
+    """Enqueue the task of a schedule now, whatever its slots; return the task's id, or None if the schedule is gone.
+
+    Raises what ``apply_async`` raises.
+    """
+    connection = connections[using or settings.DATABASE]
+    with transaction.atomic(using=connection.alias):
+        row = lock_one(connection, schedule_id)
+        if row is None:
+            return None
+        now = database_clock(connection.alias)
+        task = prepared(row._replace(jitter=0.0), now, now)
+        insert_runs(connection, [Run(row.id, now, Fate.BY_HAND, task.id)])
+        insert_prepared(connection, [task])
+        held = now + HELD if row.held else None
+        advance(connection, [Step(row.id, row.next_run_at, held, True, now, task.id, runs=1)])
+        tell_beats(connection.alias)
+    return task.id

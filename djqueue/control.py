@@ -1,0 +1,58 @@
+"""Control: orders about tasks that are enqueued already."""
+
+from __future__ import annotations
+
+import signal as os_signals
+from collections.abc import Sequence
+from functools import partial
+
+from django.db import connections, transaction
+
+from .conf import settings
+from .exceptions import TaskRevokedError
+from .serializers import encode_error
+from .store.cancel import cancel
+from .store.wakeup import call_for_cancellation
+from .uuid7 import as_task_id
+
+EXPECTED_SIGNAL = "expected signal to be an OS signal such as 'SIGTERM' or signal.SIGTERM"
+
+
+def revoke(task_id: str | Sequence[str], terminate: bool = False, signal: str | int | None = None) -> set[str]:
+    """Cancel tasks, by id; return the ids of those that were waiting and are cancelled now.
+
+    A task that runs is asked to end: a coroutine is cancelled, any other finds out by ``self.is_aborted()``. With
+    ``terminate`` the executor that runs it is killed; with ``signal`` too, it gets that OS signal first and 5 seconds
+    to end by itself. An id that is not known yet is remembered for a day. A task that has finished stays as it is.
+
+    In a transaction all of that happens when it commits. Raises ``ValueError`` for something that is no OS signal.
+    """
+    ids = [as_task_id(one) for one in ([task_id] if isinstance(task_id, str) else task_id)]
+    signum = signal_number(signal)
+    if signum is not None and not terminate:
+        raise ValueError(f"expected signal only with terminate=True, got: signal={signal!r}")
+    if not ids:
+        return set()
+    error = encode_error(TaskRevokedError("revoked"), with_traceback=False)
+    connection = connections[settings.DATABASE]
+    with connection.cursor() as cursor:
+        cancelled = cancel(cursor, ids, error, terminate=terminate, signum=signum)
+    if len(cancelled) < len(set(ids)) and (connection.in_atomic_block or connection.get_autocommit()):
+        # A caller who commits by hand does so at a moment we cannot know; workers look at each heartbeat.
+        transaction.on_commit(partial(call_for_cancellation, connection), using=connection.alias, robust=True)
+    return cancelled
+
+
+def signal_number(signal: str | int | None) -> int | None:
+    """Return the number of an OS signal given by number or name, with or without ``SIG``."""
+    if signal is None:
+        return None
+    if isinstance(signal, str):
+        name = signal.upper()
+        found = getattr(os_signals, name if name.startswith("SIG") else f"SIG{name}", None)
+        if not isinstance(found, os_signals.Signals):
+            raise ValueError(f"{EXPECTED_SIGNAL}, got: {signal!r}")
+        return int(found)
+    if isinstance(signal, bool) or not isinstance(signal, int) or signal not in os_signals.valid_signals():
+        raise ValueError(f"{EXPECTED_SIGNAL}, got: {signal!r}")
+    return int(signal)

@@ -1,0 +1,184 @@
+"""Configuration: what a worker is asked to be, by command line, environment or settings, and by which of them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+from . import options
+from .options import WorkerOptions
+from .queues import QueueSelection
+
+LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+TRUE, FALSE = ("true", "on", "yes", "y", "ok", "1"), ("false", "off", "no", "n", "0")
+
+
+class Option(NamedTuple):
+    """One option: ``flag`` on the command line, ``DJQUEUE[name]`` in the settings, ``DJQUEUE_<name>`` in between.
+
+    ``read`` makes a value of what the environment or the settings say, or raises ``ValueError`` that says what it
+    expected.
+    """
+
+    name: str
+    flag: str
+    read: Callable[[Any], Any]
+    default: Any = None
+
+
+class Given(NamedTuple):
+    """A value, and where it comes from; an empty ``source`` is the default."""
+
+    value: Any
+    source: str
+
+
+def number(given: Any) -> int | None:
+    """Return a whole number; 0 and None are for the default."""
+    if given is None or isinstance(given, int):
+        return given or None
+    try:
+        return int(given) or None
+    except ValueError:
+        raise ValueError("a whole number") from None
+
+
+def duration(given: Any) -> float | None:
+    """Return seconds; ``none`` is for no limit."""
+    if given is None:
+        return None
+    if isinstance(given, timedelta):
+        return given.total_seconds()
+    if isinstance(given, str) and given.strip().lower() == "none":
+        return math.inf
+    try:
+        return float(given)
+    except ValueError:
+        raise ValueError("a number of seconds, or none") from None
+
+
+def truth(given: Any) -> bool:
+    word = str(given).strip().lower()
+    if word not in TRUE + FALSE:
+        raise ValueError(f"one of {', '.join(TRUE + FALSE)}")
+    return word in TRUE
+
+
+def names(given: Any) -> str:
+    """Return names separated by commas; a list will do."""
+    return given if isinstance(given, str) else ",".join(given)
+
+
+def one_of(known: tuple[str, ...], convert: Callable[[str], str]) -> Callable[[Any], str]:
+    def read(given: Any) -> str:
+        value = convert(str(given).strip())
+        if value not in known:
+            raise ValueError(f"one of {', '.join(known)}")
+        return value
+
+    return read
+
+
+OPTIONS = (
+    Option("QUEUES", "--queues", names, "*"),
+    Option("EXCLUDE_QUEUES", "--exclude-queues", names, ""),
+    Option("POOL", "--pool", one_of(tuple(options.POOLS), str.lower), "processes"),
+    Option("CONCURRENCY", "--concurrency", number),
+    Option("PROCESSES", "--processes", number),
+    Option("WORKER_NAME", "--name", str, "worker-%i@%h"),
+    Option("LOGLEVEL", "--loglevel", one_of(LOGLEVELS, str.upper), "INFO"),
+    Option("TIME_LIMIT", "--time-limit", duration),
+    Option("SOFT_TIME_LIMIT", "--soft-time-limit", duration),
+    Option("MAX_TASKS_PER_CHILD", "--max-tasks-per-child", number),
+    Option("MAX_MEMORY_PER_CHILD", "--max-memory-per-child", number),
+    Option("BURST", "--burst", truth, False),
+    Option("BEAT", "--beat", truth, False),
+    Option("DRAIN_TIMEOUT", "--drain-timeout", duration),
+)
+
+
+def gather(command_line: Mapping[str, Any]) -> dict[str, Given]:
+    """Return what was asked for, by name of the setting: by the command line, else by the environment, else by the
+    settings.
+
+    ``command_line`` is keyed by flag, ``None`` for those not given. Raises ``ValueError`` naming the source of a value
+    that makes no sense.
+    """
+    return {option.name: _given(option, command_line.get(option.flag)) for option in OPTIONS}
+
+
+def _given(option: Option, argument: Any) -> Given:
+    if argument is not None:
+        return Given(argument, option.flag)
+    variable = f"DJQUEUE_{option.name}"
+    if text := _environment(variable):
+        return Given(_read(option, text, variable), variable)
+    settings = getattr(django_settings, "DJQUEUE", {})
+    if settings.get(option.name) is not None:
+        source = f"DJQUEUE[{option.name!r}]"
+        return Given(_read(option, settings[option.name], source), source)
+    return Given(option.default, "")
+
+
+def _read(option: Option, value: Any, source: str) -> Any:
+    try:
+        return option.read(value)
+    except ValueError as error:
+        raise ValueError(f"expected {source} to be {error}, got: {value!r}") from None
+
+
+def _environment(variable: str) -> str:
+    """Return an environment variable, with references resolved where django-environ is there to do so."""
+    if variable not in os.environ:
+        return ""
+    try:
+        import environ
+    except ImportError:
+        return os.environ[variable].strip()
+    try:
+        return str(environ.Env().str(variable)).strip()
+    except ImproperlyConfigured as error:
+        raise ValueError(f"expected {variable} to be a value, got: {os.environ[variable]!r} ({error})") from None
+
+
+def build(given: Mapping[str, Given]) -> WorkerOptions:
+    """Return the options of a worker. Raises ``ValueError`` naming the source of a value that makes no sense."""
+    pool = given["POOL"].value
+    slots = options.concurrency(*given["CONCURRENCY"], pool)
+    hard, soft = options.limits(given["TIME_LIMIT"], given["SOFT_TIME_LIMIT"])
+    asked = WorkerOptions(
+        queues=QueueSelection(
+            given["QUEUES"].value.split(","),
+            given["EXCLUDE_QUEUES"].value.split(","),
+            sources=(given["QUEUES"].source, given["EXCLUDE_QUEUES"].source),
+        ),
+        name=options.worker_name(*given["WORKER_NAME"]),
+        pool=pool,
+        concurrency=slots,
+        processes=options.processes(*given["PROCESSES"], pool, slots),
+        burst=given["BURST"].value,
+        beat=given["BEAT"].value,
+        drain_timeout=options.drain_timeout(*given["DRAIN_TIMEOUT"]),
+        time_limit=hard,
+        soft_time_limit=soft,
+        max_tasks_per_child=options.most(*given["MAX_TASKS_PER_CHILD"]),
+        max_memory_per_child=options.most(*given["MAX_MEMORY_PER_CHILD"]),
+        given=tuple(f"{name}={value} ({source})" for name, (value, source) in given.items() if source),
+    )
+    options.refuse_what_cannot_be(asked, {name: one.source for name, one in given.items()})
+    return asked
+
+
+def problems() -> list[str]:
+    """Return what is wrong with the worker's options in the settings and the environment."""
+    try:
+        build(gather({}))
+    except ValueError as error:
+        return [str(error)]
+    return []
