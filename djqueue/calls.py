@@ -20,7 +20,6 @@ PLACING = frozenset(
         "queue",
         "priority",
         "task_id",
-        "add_to_parent",
         "root_id",
         "parent_id",
         "serializer",
@@ -29,6 +28,7 @@ PLACING = frozenset(
 """Options that have columns of their own, or decide where the task goes and how it is stored."""
 KEPT = frozenset(
     [
+        "add_to_parent",
         "ignore_result",
         "headers",
         "shadow",

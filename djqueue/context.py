@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -157,3 +157,8 @@ class _CurrentTask:
 
 
 current_task = _CurrentTask()
+
+
+def in_trail(options: Mapping[str, Any]) -> bool:
+    """Whether what is called with these options is among the children of the task that runs here, if one does."""
+    return bool(options.get("add_to_parent", True)) and (not current_task or current_task.trail)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from . import registry, signals
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .conf import settings
-from .context import Request, current_task, running_request
+from .context import Request, in_trail, running_request
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
@@ -100,7 +100,8 @@ def _publish(
     options: Mapping[str, Any],
     parent: Request | None,
 ) -> AsyncResult:
-    task = new_task(name, args, kwargs, task_id, options, parent)
+    trail = in_trail(options)
+    task = new_task(name, args, kwargs, task_id, options if trail else {**options, "add_to_parent": False}, parent)
     told = told_of(task, args, kwargs, options)
     if signals.before_task_publish.receivers:
         signals.before_task_publish.send(name, **told)
@@ -109,7 +110,7 @@ def _publish(
         raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
     enqueued_in = announce(connection, task.queue, _due_in(task))
     result = AsyncResult.enqueued(task.id, enqueued_in, ignored=bool(options.get("ignore_result")))
-    if parent is not None and options.get("add_to_parent", True) and current_task.trail:
+    if parent is not None and trail:
         parent.__dict__.setdefault("children", []).append(result)
     if signals.after_task_publish.receivers:
         signals.after_task_publish.send(name, **told)
@@ -203,7 +204,10 @@ def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) 
     expires = None if definition.expires is None else check_expires(definition.expires)
     if isinstance(expires, float):
         expires = database_now(connection) + timedelta(seconds=expires)
-    return (None, None, None, expires) if parent is None else (None, parent.id, parent.root_id, expires)
+    if parent is None:
+        return None, None, None, expires
+    options = None if in_trail({}) else encode({"add_to_parent": False})
+    return options, parent.id, parent.root_id, expires
 
 
 def announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:

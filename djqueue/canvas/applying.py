@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from djqueue.conf import settings
-from djqueue.context import running_request
+from djqueue.context import in_trail, running_request
 from djqueue.results import AsyncResult, GroupResult
 from djqueue.uuid7 import as_task_id, new_task_id
 
@@ -25,7 +25,7 @@ def apply_canvas(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
     """
     if settings.ALWAYS_EAGER:
         return run_in_place(canvas, args, kwargs, options)
-    add_to_parent = options.pop("add_to_parent", True)
+    add_to_parent = in_trail({"add_to_parent": options.pop("add_to_parent", True)})
     ids = _ids(options)
     planner = Planner() if add_to_parent else Planner(add_to_parent=False)
     try:
@@ -49,7 +49,7 @@ def apply_stream(
     """Enqueue the members of a group one by one, as a generator makes them."""
     if settings.ALWAYS_EAGER:
         return run_in_place(canvas, args, kwargs, options)
-    add_to_parent = options.pop("add_to_parent", True)
+    add_to_parent = in_trail({"add_to_parent": options.pop("add_to_parent", True)})
     ids = _ids(options)
     group_id = as_task_id(ids["task_id"] or new_task_id())
     args, options = canvas._taken(args, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -78,8 +79,20 @@ def _msgpack() -> Any:
 
 
 def _to_yaml(value: Any) -> str:
-    text: str = _yaml().safe_dump(value)
+    text: str = _yaml().dump(value, Dumper=_yaml_dumper())
     return text
+
+
+@cache
+def _yaml_dumper() -> Any:
+    """Return yaml's safe dumper, which takes signatures, subclasses of dict, for what they are."""
+    yaml = _yaml()
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]
+        pass
+
+    Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
+    return Dumper
 
 
 def _from_yaml(body: bytes) -> Any:

@@ -7,11 +7,13 @@ import json
 import os
 import signal
 import time
+from datetime import date
 from typing import Any
 
 from djqueue import Signature, chain, chord, group, shared_task
 from djqueue.exceptions import Ignore, Reject
 
+from .models import Mark
 from .worker_tasks import note
 
 seen: list[list[Any]] = []
@@ -221,3 +223,51 @@ def mix(self: Any, *args: Any, how: str = "", by: Any = None) -> Any:
     if how == "replace":
         self.replace(Signature.from_dict(by).clone((mixed(*args),)))
     return mixed(*args)
+
+
+@shared_task
+def describe_error(request: Any, exc: BaseException, traceback: str, path: str) -> None:
+    note(path, *request.args, *request.kwargs.values(), *exc.args)
+
+
+@shared_task
+def fails_with(*args: Any, **kwargs: Any) -> None:
+    raise ValueError("wrong", *args)
+
+
+@shared_task
+def double_all(amounts: set[int], due: date | None = None) -> set[int]:
+    assert type(amounts) is set, amounts
+    assert due is None or type(due) is date, due
+    return {amount * 2 for amount in amounts}
+
+
+@shared_task
+def total(sets: list[set[int]], due: date) -> int:
+    assert [type(one) for one in sets] == [set] * len(sets)
+    assert type(due) is date
+    return sum((amount for one in sets for amount in one))
+
+
+@shared_task(bind=True, max_retries=1)
+def keeps_its_arguments(self: Any, value: Any, by: int, *, changed: bool = False) -> Any:
+    if not self.request.retries:
+        self.retry(kwargs={"changed": True}, countdown=0)
+    return [value, by, changed]
+
+
+@shared_task(transactional=True, bind=True)
+def commits(self: Any, value: Any, ending: str = "") -> Any:
+    Mark.objects.create(name=str(value))
+    if ending == "fails":
+        raise ValueError("undone")
+    if ending == "is replaced":
+        self.replace(add.s(1, 1))
+    if ending == "adds a member":
+        self.add_to_chord(identity.s(1))
+    return value
+
+
+@shared_task(transactional=True, ignore_result=True)
+def commits_and_ignores(value: Any) -> Any:
+    return value
