@@ -246,7 +246,7 @@ def double_all(amounts: set[int], due: date | None = None) -> set[int]:
 def total(sets: list[set[int]], due: date) -> int:
     assert [type(one) for one in sets] == [set] * len(sets)
     assert type(due) is date
-    return sum((amount for one in sets for amount in one))
+    return sum(amount for one in sets for amount in one)
 
 
 @shared_task(bind=True, max_retries=1)
