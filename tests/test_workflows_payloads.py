@@ -12,9 +12,11 @@ from django.test import override_settings
 
 from djqueue import AsyncResult, chain, chord, group
 from djqueue.admin.arguments import positional
+from djqueue.exceptions import TaskRevokedError
 from djqueue.models import ReadyTask, Task, TaskResult, WaitingTask
 
 from .site import canvas_tasks as site
+from .site import guarantee_tasks
 from .site.canvas_tasks import add, identity, mul, tsum
 from .site.models import Mark
 from .site.payload_tasks import Mine, returns_mine
@@ -199,3 +201,24 @@ class TestTransactionalSteps:
         with pytest.raises(TypeError, match="expected add_to_chord in a task without transactional=True"):
             result.get(timeout=30)
         assert stored(result.parent[0]).error["exc_type"] == "TypeError"
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "threads", "processes"])
+def test_coroutines_are_steps_like_others(workers: Workers, file: Notes, pool):
+    workers.run("--pool", pool, "-c", "2", IMPORTS=MODULES)
+    assert get(chain(site.replaced_by_sum.s(1), site.replaced_by_sum.s())) == 3
+    assert get(chord([site.adds_a_member.s(1), identity.s(2)], identity.s())) == [1, 2, 1]
+    with pytest.raises(TaskRevokedError):
+        get(chain(site.ignores_asynchronously.s(1), identity.s()))
+    failing = site.fails_with.s().on_error(site.note_error_asynchronously.s(file.path)).apply_async()
+    assert file.await_lines(1) == [[failing.id, "ValueError"]]
+
+
+def test_an_order_to_end_reaches_what_waits_for_the_task(workers: Workers, file: Notes):
+    workers.run("-c", "1", IMPORTS=[*MODULES, "tests.site.guarantee_tasks"])
+    result = chain(guarantee_tasks.asks_whether_it_is_wanted.s(file.path, "raises"), identity.s()).apply_async()
+    assert file.await_lines(1) == [["started"]]
+    result.parent.revoke()
+    with pytest.raises(TaskRevokedError, match="revoked"):
+        result.get(timeout=30)
+    assert (result.parent.state, result.state) == ("REVOKED", "REVOKED")

@@ -271,3 +271,24 @@ def commits(self: Any, value: Any, ending: str = "") -> Any:
 @shared_task(transactional=True, ignore_result=True)
 def commits_and_ignores(value: Any) -> Any:
     return value
+
+
+@shared_task(bind=True)
+async def replaced_by_sum(self: Any, value: Any) -> Any:
+    self.replace(add.s(value, 1))
+
+
+@shared_task(bind=True)
+async def adds_a_member(self: Any, value: Any) -> Any:
+    self.add_to_chord(identity.s(value))
+    return value
+
+
+@shared_task
+async def ignores_asynchronously(value: Any) -> None:
+    raise Ignore
+
+
+@shared_task
+async def note_error_asynchronously(request: Any, exc: BaseException, traceback: str, path: str) -> None:
+    note(path, request.id, type(exc).__name__)
