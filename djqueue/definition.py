@@ -164,11 +164,11 @@ class TaskDefinition(CanvasMethods):
         """Enqueue a call with options.
 
         ``countdown`` (seconds) wins over ``eta`` (a datetime, in the current time zone if it is naive). ``expires`` is
-        in seconds from now or a datetime. ``link`` and ``link_error`` are signatures. Others: ``queue priority ignore_result headers time_limit soft_time_limit
-        serializer shadow argsrepr kwargsrepr add_to_parent stamped_headers``; what is not an option can be read in
-        ``request.properties``. Raises ``TypeError`` for arguments that the function does not take or whose annotations
-        say otherwise, ``EncodeError`` for values that cannot be stored and ``ValueError`` for a bad option or a
-        ``task_id`` that is taken; nothing is stored then.
+        in seconds from now or a datetime. ``link`` and ``link_error`` are signatures. Others: ``queue priority
+        ignore_result headers time_limit soft_time_limit serializer shadow argsrepr kwargsrepr add_to_parent
+        stamped_headers``; what is not an option can be read in ``request.properties``. Raises ``TypeError`` for
+        arguments that the function does not take or whose annotations say otherwise, ``EncodeError`` for values that
+        cannot be stored and ``ValueError`` for a bad option or a ``task_id`` that is taken; nothing is stored then.
         """
         args, kwargs = check_arguments(self.name, args, kwargs)
         if self.typing:
