@@ -86,15 +86,12 @@ def _to_yaml(value: Any) -> str:
 @cache
 def _yaml_dumper() -> Any:
     """Return yaml's safe dumper, which takes signatures for the dicts that they are."""
-    yaml = _yaml()
 
     def represent(dumper: Any, value: Any) -> Any:
         own = getattr(value, "__json__", None)
         return dumper.represent_data(own()) if callable(own) else dumper.represent_undefined(value)
 
-    class Dumper(yaml.SafeDumper):  # type: ignore[misc]
-        pass
-
+    Dumper: Any = type("Dumper", (_yaml().SafeDumper,), {})
     Dumper.add_multi_representer(dict, represent)
     return Dumper
 
