@@ -45,6 +45,9 @@ class ExecutorHandle(asyncio.Protocol):
         self.heard = monotonic()
         self.is_ready = False
         self.recalled = False
+        """Whether nothing has ended since its tasks were recalled."""
+        self.recalling = False
+        """Whether tasks are on their way back, which must not be overtaken by others on their way to it."""
         self.retired = False
         self.useful = False
         self.status: int | None = None
@@ -74,6 +77,7 @@ class ExecutorHandle(asyncio.Protocol):
                 self.recalled, self.useful = False, True
                 self._listener.ended(self, items)
             elif kind == frames.RETURNED:
+                self.recalling = False
                 self._listener.returned(self, items)
             elif kind == frames.PROGRESS:
                 self._listener.progressed(items)
@@ -167,7 +171,7 @@ class ExecutorHandle(asyncio.Protocol):
         self._write(frames.pack(frames.ABORT, ids))
 
     def recall(self) -> None:
-        self.recalled = True
+        self.recalled = self.recalling = True
         self._write(frames.pack(frames.RECALL))
 
     def hang_up(self) -> None:

@@ -61,6 +61,7 @@ class Pool:
         self._page = page
         self._on_outcomes = on_outcomes
         self._ticking: asyncio.TimerHandle | None = None
+        self._ended_at = 0.0
 
     async def start(self) -> None:
         await self.crew.start()
@@ -131,7 +132,7 @@ class Pool:
 
     def _fill(self, place: Place, share: int) -> None:
         executor = place.current
-        if executor is None or not executor.connected or executor.condemned:
+        if executor is None or not executor.connected or executor.condemned or executor.recalling:
             return
         free, load = self._slots - place.busy, executor.load
         # One whose tasks were recalled is slow: they would come back to it for ever.
@@ -163,6 +164,7 @@ class Pool:
 
     def ended(self, executor: ExecutorHandle, items: list[Any]) -> None:
         """An executor reports attempts that ended."""
+        self._ended_at = monotonic()
         outcomes = []
         for item in items:
             task_id, attempt, ending, *rest = item
@@ -198,11 +200,12 @@ class Pool:
         self._ticking = None
         now = monotonic()
         for executor in list(self.crew):
-            quiet = now - executor.heard
-            if len(executor.outstanding) > self._slots and quiet > RECALL_AFTER and not executor.recalled:
+            slow = now - executor.heard > RECALL_AFTER and not executor.recalled and not executor.recalling
+            if slow and len(executor.outstanding) > self._slots:
                 executor.recall()
             self._enforcement.look(executor, now)
-        if now - self._waiting.since > PATIENCE:
+        # Where something ends now and then, what waits will have its turn, and would lose its place in line.
+        if now - max(self._waiting.since, self._ended_at) > PATIENCE:
             self._release_waiting()
         if self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
