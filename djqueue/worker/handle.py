@@ -18,6 +18,9 @@ from .progress import IDLE
 LIMIT_AGAIN = 0.5
 """Seconds after which a soft limit that has passed is told again."""
 
+RECALL_AFTER = 0.02
+"""Seconds without news from an executor after which its unstarted tasks are given to others."""
+
 
 class Listener(Protocol):
     """Hears what executors say."""
@@ -169,6 +172,10 @@ class ExecutorHandle(asyncio.Protocol):
     def abort(self, ids: list[str]) -> None:
         """Say that nobody wants these tasks any more."""
         self._write(frames.pack(frames.ABORT, ids))
+
+    def is_slow(self, now: float) -> bool:
+        """Whether it has said nothing for a while, and what it has not started may go to others."""
+        return now - self.heard > RECALL_AFTER and self.is_ready and not (self.recalled or self.recalling)
 
     def recall(self) -> None:
         self.recalled = self.recalling = True

@@ -125,14 +125,24 @@ class Settler:
         if stored := [self._dated(o) for o in batch if o.ending == Ending.SETTLED]:
             self._note(stored, {o.id for o in stored})
         if retried := [self._dated(o) for o in batch if o.ending == Ending.RETRIED]:
-            settled = await retry(connection, worker_id, self._worker_name, retried)
-            self._note(retried, settled)
-            self.put_back = True
+            await self._retry(connection, worker_id, retried)
         if lost:
             dated = [self._dated(o) for o in lost]
             fate = await lose(connection, worker_id, self._worker_name, dated, settings.CRASH_LIMIT)
             self._note([o._replace(ending=Ending.FAILED) if fate.get(o.id) else o for o in dated], set(fate))
             self.put_back = True
+
+    async def _retry(self, connection: AsyncConnection, worker_id: int, retried: list[Outcome]) -> None:
+        self.put_back = True
+        try:
+            self._note(retried, await retry(connection, worker_id, self._worker_name, retried))
+        except REFUSALS as error:
+            if len(retried) > 1:
+                for outcome in retried:
+                    await self._retry(connection, worker_id, [outcome])
+            else:
+                failed = [refused(retried[0], error)]
+                self._note(failed, await settle(connection, worker_id, self._worker_name, failed))
 
     def _note(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
         pairs = []
