@@ -48,7 +48,7 @@ class Pool:
         on_outcomes: Callable[[list[Outcome]], None],
     ) -> None:
         self.worker_id = 0
-        self.lease_until = 0.0
+        self.lease_until = float("inf")
         self.concurrency = options.processes * options.slots
         self.crew = Crew(spawner, page, options, self)
         self.estimates = Estimates()
