@@ -19,11 +19,15 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django.utils import timezone
+
 from . import signals, states
+from .calls import aware, check_countdown
 from .exceptions import EncodeError, Ignore, Reject, Replace, Retry, TaskRevokedError
 from .retrying import RetryPlan, autoretry, wants_autoretry
 from .serializers import encode_result, format_traceback
@@ -172,7 +176,10 @@ class Attempt:
             except BaseException as verdict:
                 error = verdict
         if isinstance(error, Retry):
-            return self._retried(error, self.request.retry_plan or _plan_of(error))
+            try:
+                return self._retried(error, self.request.retry_plan or _plan_of(error))
+            except ValueError as problem:
+                error = problem
         if isinstance(error, Replace):
             self._postrun(IGNORED, None)
             return Ended(REPLACED, error.sig)
@@ -191,12 +198,15 @@ class Attempt:
         if self.definition.has_hook("on_failure"):
             try:
                 self.definition.on_failure(error, self.request.id, self.args, self.kwargs, info)
-            except Retry as retry:
-                # A common way to retry from one place: on_failure calls self.retry().
-                return self._retried(retry, self.request.retry_plan or _plan_of(retry))
             except Exception as problem:
+                try:
+                    if isinstance(problem, Retry):
+                        # A common way to retry from one place: on_failure calls self.retry().
+                        return self._retried(problem, self.request.retry_plan or _plan_of(problem))
+                except ValueError as wrong:
+                    problem = wrong
                 if problem is not error:  # self.retry() raises the error itself when no retry is left
-                    logger.exception("on_failure of %s[%s] raised", self.definition.name, self.request.id)
+                    logger.error("on_failure of %s[%s] raised", self.definition.name, self.request.id, exc_info=problem)
         if signals.task_failure.receivers:
             signals.task_failure.send(
                 self.definition,
@@ -251,9 +261,11 @@ def revoked(sender: object, request: Request, reason: str) -> Ended:
 
 
 def _plan_of(retry: Retry) -> RetryPlan:
-    """Return the plan of a ``Retry`` that was raised by hand."""
+    """Return the plan of a ``Retry`` that was raised by hand. Raises ``ValueError`` if it says no time."""
     when = retry.when
-    return RetryPlan(float(when) if isinstance(when, int | float) else 0.0, None, {})
+    if isinstance(when, datetime):
+        return RetryPlan((aware(when) - timezone.now()).total_seconds(), None, {})
+    return RetryPlan(0.0 if when is None else check_countdown(when), None, {})
 
 
 def _never_began(error: BaseException) -> bool:

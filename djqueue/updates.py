@@ -28,6 +28,8 @@ def update_state(request: Request, task_id: str | None, state: str | None, meta:
         raise RuntimeError("expected update_state() to be called inside a task, or with the task_id of one")
     if not isinstance(state, str) or not 0 < len(state) <= STATE_MAX_CHARACTERS:
         raise ValueError(f"expected state to be 1 to {STATE_MAX_CHARACTERS} characters, got: {state!r}")
+    if not state.isprintable():
+        raise ValueError(f"expected state to hold printable characters only, got: {state!r}")
     if state in states.READY_STATES:
         raise ValueError(f"expected a state of the task's own, such as 'PROGRESS', got: {state!r}, which ends a task")
     text = None if meta is None else encode_result(request.task or wanted, meta, what="meta")

@@ -13,6 +13,16 @@ class Migration(PostgreSQLMigration):
     dependencies = [("djqueue", "0002_functions")]
 
     operations = [
+        # A task that is retried for ever once a second has 32,767 attempts behind it after nine hours.
+        *[
+            migrations.AlterField(model, "attempt", models.IntegerField(default=0))
+            for model in ("readytask", "scheduledtask")
+        ],
+        migrations.AlterField("runningtask", "attempt", models.IntegerField()),
+        *[
+            migrations.AlterField(model, "attempt", models.IntegerField(verbose_name="attempt"))
+            for model in ("taskresult", "taskattempt")
+        ],
         migrations.AddField("runningtask", "state", models.TextField(null=True)),
         migrations.AddField("runningtask", "meta", models.JSONField(null=True)),
         migrations.AddField("runningtask", "once", models.BooleanField(db_default=False)),
@@ -46,5 +56,5 @@ class Migration(PostgreSQLMigration):
                 "required_db_features": ("supports_comments",),
             },
         ),
-        CreateRoutines("2b3c0eed5a7b"),
+        CreateRoutines("046f7c68b27e"),
     ]

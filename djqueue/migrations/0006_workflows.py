@@ -61,7 +61,7 @@ class Migration(PostgreSQLMigration):
                 ),
                 ("waits_for", models.UUIDField()),
                 ("takes", models.SmallIntegerField(choices=[(1, "value"), (2, "nothing"), (3, "its_place")])),
-                ("attempt", models.SmallIntegerField(default=0)),
+                ("attempt", models.IntegerField(default=0)),
                 ("run_at", models.DateTimeField(null=True)),
                 ("run_in", models.FloatField(null=True)),
                 ("expires_in", models.FloatField(null=True)),
@@ -100,5 +100,5 @@ class Migration(PostgreSQLMigration):
             f"ALTER TABLE djqueue_waitingtask SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
             migrations.RunSQL.noop,
         ),
-        CreateRoutines("a9bceb4f9a10"),
+        CreateRoutines("f329ab86cff0"),
     ]

@@ -32,7 +32,7 @@ class ReadyTask(models.Model):
     task = models.ForeignKey(
         Task, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="ready_rows"
     )
-    attempt = models.SmallIntegerField(default=0)
+    attempt = models.IntegerField(default=0)
 
     class Meta:
         verbose_name = _("ready task")
@@ -51,7 +51,7 @@ class ScheduledTask(models.Model):
     pk = models.CompositePrimaryKey("run_at", "task")
     run_at = models.DateTimeField(_("run at"))
     task = models.OneToOneField(Task, on_delete=models.CASCADE, db_constraint=False, related_name="scheduled")
-    attempt = models.SmallIntegerField(default=0)
+    attempt = models.IntegerField(default=0)
     reason = models.SmallIntegerField(
         choices=[(r.value, r.name.lower()) for r in ScheduleReason], default=ScheduleReason.ETA
     )
@@ -82,7 +82,7 @@ class RunningTask(models.Model):
     task = models.OneToOneField(
         Task, on_delete=models.CASCADE, primary_key=True, db_constraint=False, related_name="running"
     )
-    attempt = models.SmallIntegerField()
+    attempt = models.IntegerField()
     worker = models.ForeignKey(Worker, on_delete=models.DO_NOTHING, db_constraint=False, related_name="running_tasks")
     claimed_at = models.DateTimeField()
     deadline = models.DateTimeField(null=True)

@@ -26,7 +26,7 @@ class TaskResult(models.Model):
         Task, on_delete=models.CASCADE, primary_key=True, db_constraint=False, related_name="result"
     )
     state = models.SmallIntegerField(_("state"), choices=FINAL_STATES)
-    attempt = models.SmallIntegerField(_("attempt"))
+    attempt = models.IntegerField(_("attempt"))
     worker = models.TextField(_("worker"))
     value = models.JSONField(_("value"), null=True)
     error = models.JSONField(_("error"), null=True)
@@ -76,7 +76,7 @@ class TaskAttempt(models.Model):
     task = models.ForeignKey(
         Task, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="attempts"
     )
-    attempt = models.SmallIntegerField(_("attempt"))
+    attempt = models.IntegerField(_("attempt"))
     outcome = models.SmallIntegerField(_("outcome"), choices=OUTCOMES)
     worker = models.TextField(_("worker"))
     error = models.JSONField(_("error"))

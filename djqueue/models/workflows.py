@@ -21,7 +21,7 @@ class WaitingTask(models.Model):
     )
     waits_for = models.UUIDField()
     takes = models.SmallIntegerField(choices=[(t.value, t.name.lower()) for t in Takes])
-    attempt = models.SmallIntegerField(default=0)
+    attempt = models.IntegerField(default=0)
     run_at = models.DateTimeField(null=True)
     run_in = models.FloatField(null=True)
     expires_in = models.FloatField(null=True)

@@ -24,7 +24,7 @@ CLAIM = Function(
     verb="claim",
     arguments=("bigint", "text[]", "smallint[]", "bigint[]", "integer"),
     returns=(
-        "id text, attempt smallint, name text, args text, kwargs text, options text, "
+        "id text, attempt integer, name text, args text, kwargs text, options text, "
         "queue text, priority smallint, created double precision, claimed double precision, context text, "
         "in_workflow boolean"
     ),
@@ -51,7 +51,7 @@ left_the_line AS (
 ),
 claimed AS MATERIALIZED (
     SELECT
-        task.id, (picked.attempt + 1)::smallint AS attempt, task.name, task.args, task.kwargs, task.options,
+        task.id, picked.attempt + 1 AS attempt, task.name, task.args, task.kwargs, task.options,
         task.queue, task.priority, task.created_at, clock_timestamp() AS claimed_at,
         task.workflow_id IS NOT NULL AS in_workflow,
         CASE WHEN

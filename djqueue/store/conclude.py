@@ -27,7 +27,7 @@ RETURN QUERY SELECT unnest(settled);
 )
 
 CALL = (
-    f"SELECT {CONCLUDE.name}(%s, %s, %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb, %s::jsonb,"
+    f"SELECT {CONCLUDE.name}(%s, %s, %s::uuid[], %s::integer[], %s::smallint[], %s::jsonb, %s::jsonb,"
     " %s::double precision[], %s::double precision[])"
 )
 

@@ -17,10 +17,10 @@ from .settle import SETTLE, settle_parameters
 # without an attempt.
 EXCHANGE = f"""
 SELECT
-    id, NULL::smallint AS attempt, NULL AS name, NULL AS args, NULL AS kwargs, NULL AS options, NULL AS queue,
+    id, NULL::integer AS attempt, NULL AS name, NULL AS args, NULL AS kwargs, NULL AS options, NULL AS queue,
     NULL::smallint AS priority, NULL::double precision AS created, NULL::double precision AS claimed, NULL AS context,
     NULL::boolean AS in_workflow
-FROM {SETTLE.name}(%s, %s, %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb, %s::jsonb,
+FROM {SETTLE.name}(%s, %s, %s::uuid[], %s::integer[], %s::smallint[], %s::jsonb, %s::jsonb,
     %s::double precision[], %s::double precision[]) AS settled (id)
 UNION ALL
 SELECT * FROM {CLAIM.name}(%s, %s::text[], %s::smallint[], %s::bigint[], %s)

@@ -20,12 +20,14 @@ UPDATE djqueue_runningtask SET once = true
 WHERE task_id = %s AND attempt = %s AND worker_id = %s
 """
 
+HELD = "SELECT FROM djqueue_runningtask WHERE task_id = %s AND attempt = %s AND worker_id = %s"
+
 # The database's clock dates it, since only the worker knows how that of this machine differs.
 SETTLE_ONE = f"""
 SELECT settled.id
 FROM (SELECT extract(epoch FROM clock_timestamp())::double precision AS epoch) AS now
 CROSS JOIN LATERAL {SETTLE.name}(
-    %s, %s, ARRAY[%s]::uuid[], ARRAY[%s]::smallint[], ARRAY[%s]::smallint[], %s::jsonb, '{{}}'::jsonb,
+    %s, %s, ARRAY[%s]::uuid[], ARRAY[%s]::integer[], ARRAY[%s]::smallint[], %s::jsonb, '{{}}'::jsonb,
     ARRAY[now.epoch - %s]::double precision[], ARRAY[now.epoch]::double precision[]
 ) AS settled (id)
 """
@@ -37,6 +39,12 @@ def mark_started(cursor: CursorWrapper, worker_id: int, task_id: str, attempt: i
     """Note that an attempt starts that is never to be repeated by itself; False if the worker holds it no longer."""
     cursor.execute(MARK, (task_id, attempt, worker_id))
     return bool(cursor.rowcount)
+
+
+def is_held(cursor: CursorWrapper, worker_id: int, task_id: str, attempt: int) -> bool:
+    """Whether the worker holds the attempt, which it does until the attempt is settled."""
+    cursor.execute(HELD, (task_id, attempt, worker_id))
+    return cursor.fetchone() is not None
 
 
 def settle_own(

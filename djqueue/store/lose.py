@@ -17,7 +17,7 @@ from .settle import array_literal
 # first loss. 9 is `Ending.LOST`, 6 is `State.FAILED`.
 LOSE = Function(
     verb="lose",
-    arguments=("bigint", "text", "uuid[]", "smallint[]", "jsonb", "integer"),
+    arguments=("bigint", "text", "uuid[]", "integer[]", "jsonb", "integer"),
     returns="id text, failed boolean",
     statement="""
 WITH given AS MATERIALIZED (
@@ -74,7 +74,7 @@ SELECT judged.task_id::text, judged.failed FROM judged
 """,
 )
 
-CALL = f"SELECT id, failed FROM {LOSE.name}(%s, %s, %s::uuid[], %s::smallint[], %s::jsonb, %s)"
+CALL = f"SELECT id, failed FROM {LOSE.name}(%s, %s, %s::uuid[], %s::integer[], %s::jsonb, %s)"
 
 
 async def lose(

@@ -13,7 +13,7 @@ from .settle import array_literal
 NOTE = """
 UPDATE djqueue_runningtask AS running
 SET state = given.state, meta = given.meta::jsonb
-FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[]) AS given (task_id, attempt, state, meta)
+FROM unnest(%s::uuid[], %s::integer[], %s::text[], %s::text[]) AS given (task_id, attempt, state, meta)
 WHERE running.task_id = given.task_id AND running.attempt = given.attempt AND running.worker_id = %s
 """
 

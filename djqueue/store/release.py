@@ -15,7 +15,7 @@ from .settle import array_literal
 # forbids to bring an old one back. What was marked to run at most once has started, and is not released.
 RELEASE = Function(
     verb="release",
-    arguments=("bigint", "uuid[]", "smallint[]"),
+    arguments=("bigint", "uuid[]", "integer[]"),
     returns="id text",
     statement="""
 WITH given AS MATERIALIZED (
@@ -51,7 +51,7 @@ SELECT held.task_id::text FROM held
 """,
 )
 
-CALL = f"SELECT id FROM {RELEASE.name}(%s, %s::uuid[], %s::smallint[])"
+CALL = f"SELECT id FROM {RELEASE.name}(%s, %s::uuid[], %s::integer[])"
 
 HELD = "SELECT task_id::text, attempt FROM djqueue_runningtask WHERE worker_id = %s"
 

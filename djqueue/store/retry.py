@@ -22,7 +22,7 @@ RETRY = Function(
         "bigint",
         "text",
         "uuid[]",
-        "smallint[]",
+        "integer[]",
         "double precision[]",
         "double precision[]",
         "jsonb",
@@ -99,7 +99,7 @@ WHERE id = %(id)s
 """
 
 CALL = (
-    f"SELECT id FROM {RETRY.name}(%s, %s, %s::uuid[], %s::smallint[], %s::double precision[],"
+    f"SELECT id FROM {RETRY.name}(%s, %s, %s::uuid[], %s::integer[], %s::double precision[],"
     " %s::double precision[], %s::jsonb, %s::jsonb)"
 )
 

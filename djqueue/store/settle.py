@@ -22,7 +22,7 @@ SETTLE = Function(
         "bigint",
         "text",
         "uuid[]",
-        "smallint[]",
+        "integer[]",
         "smallint[]",
         "jsonb",
         "jsonb",
@@ -83,7 +83,7 @@ SELECT held.task_id::text FROM held
 )
 
 CALL = (
-    f"SELECT id FROM {SETTLE.name}(%s, %s, %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb, %s::jsonb,"
+    f"SELECT id FROM {SETTLE.name}(%s, %s, %s::uuid[], %s::integer[], %s::smallint[], %s::jsonb, %s::jsonb,"
     " %s::double precision[], %s::double precision[])"
 )
 

@@ -15,7 +15,7 @@ from .progress import ProgressPage
 
 DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """OS signals that are meant to end a process, which executors survive because they only heed their worker."""
-PATIENCE = 1.0
+PATIENCE = 5.0
 """Seconds that any other OS signal has to end an executor before SIGKILL does."""
 
 

@@ -90,6 +90,7 @@ class Executor:
     def interrupt(self) -> None:
         """Raise ``Interrupted`` in everything that runs."""
         if self._engine is not None:
+            self._give_back()
             self._engine.interrupt()
 
     def add(self, outcome: Outcome) -> None:

@@ -106,6 +106,7 @@ class _ForkServer:
         self._options = options
         self._children: set[int] = set()
         self._announcing: set[int] = set()
+        self._last_heartbeat = 0
         self._lease_until: float | None = None
 
     def serve(self) -> None:
@@ -150,6 +151,8 @@ class _ForkServer:
 
     def _announce(self, what: Announcement, signum: int, ours: tuple[int, ...]) -> None:
         """Call the site's receivers in a process of their own: whatever they do must not hold up the watchdog."""
+        if what is Announcement.HEARTBEAT and self._last_heartbeat in self._announcing:
+            return  # whoever listens is still busy with the last one
         if has_receivers(what):
             pid = os.fork()
             if pid == 0:
@@ -159,6 +162,8 @@ class _ForkServer:
                 finally:
                     exit_now(0)
             self._announcing.add(pid)
+            if what is Announcement.HEARTBEAT:
+                self._last_heartbeat = pid
 
     def _spawn(self, position: int, descriptor: int, ours: tuple[int, ...]) -> None:
         pid = os.fork()

@@ -5,8 +5,9 @@ It does so on the task's own Django connection to the database of the queue.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
@@ -14,9 +15,14 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from djqueue.attempt import Attempt, Ended
 from djqueue.conf import settings
 from djqueue.records import Claim, Outcome
-from djqueue.store.guarantee import mark_started, settle_own
+from djqueue.store.guarantee import is_held, mark_started, settle_own
 
 from .seat import Seat
+
+logger = logging.getLogger("djqueue.worker")
+
+PAUSE = 1.0
+"""Seconds before a task goes back whose start the database did not take."""
 
 
 class GivenBack(Exception):
@@ -29,6 +35,8 @@ def start_once(claim: Claim, worker_id: int) -> None:
         with connections[settings.DATABASE].cursor() as cursor:
             held = mark_started(cursor, worker_id, claim.id, claim.attempt)
     except (DatabaseError, InterfaceError) as error:
+        logger.warning("the start of %s[%s] could not be stored (%s); it goes back", claim.name, claim.id, error)
+        sleep(PAUSE)  # it would come back at once
         raise GivenBack from error
     if not held:
         raise GivenBack
@@ -42,14 +50,30 @@ def run_exactly_once(claim: Claim, attempt: Attempt, call: Callable[[], Any], se
     """
     alias = settings.DATABASE
     started = monotonic()
-    with transaction.atomic(using=alias, durable=True):
-        value = call()
-        text = attempt.text_of(value)
-        if ignored:
-            outcome = Outcome.forgotten(claim.id, claim.attempt, started, monotonic())
-        else:
-            outcome = Outcome.succeeded(claim.id, claim.attempt, text, started, monotonic())
-        with connections[alias].cursor() as cursor:
-            if not settle_own(cursor, seat.worker_id, seat.hostname, outcome, in_workflow=claim.in_workflow):
-                raise GivenBack
+    settled = False
+    try:
+        with transaction.atomic(using=alias, durable=True):
+            value = call()
+            text = attempt.text_of(value)
+            if ignored:
+                outcome = Outcome.forgotten(claim.id, claim.attempt, started, monotonic())
+            else:
+                outcome = Outcome.succeeded(claim.id, claim.attempt, text, started, monotonic())
+            with connections[alias].cursor() as cursor:
+                if not settle_own(cursor, seat.worker_id, seat.hostname, outcome, in_workflow=claim.in_workflow):
+                    raise GivenBack
+            settled = True
+    except Exception as error:
+        if not settled or not _has_committed(claim, seat):
+            raise
+        logger.error("what was to follow the commit of %s[%s] raised", claim.name, claim.id, exc_info=error)
     return attempt.succeeded(value, text)
+
+
+def _has_committed(claim: Claim, seat: Seat) -> bool:
+    """Whether the settled attempt is stored: callbacks of ``on_commit`` may raise when all is done."""
+    try:
+        with connections[settings.DATABASE].cursor() as cursor:
+            return not is_held(cursor, seat.worker_id, claim.id, claim.attempt)
+    except (DatabaseError, InterfaceError):
+        return False

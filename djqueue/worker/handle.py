@@ -18,6 +18,9 @@ from .progress import IDLE
 LIMIT_AGAIN = 0.5
 """Seconds after which a soft limit that has passed is told again."""
 
+RECALL_AFTER = 0.02
+"""Seconds without news from an executor after which its unstarted tasks are given to others."""
+
 
 class Listener(Protocol):
     """Hears what executors say."""
@@ -45,6 +48,9 @@ class ExecutorHandle(asyncio.Protocol):
         self.heard = monotonic()
         self.is_ready = False
         self.recalled = False
+        """Whether nothing has ended since its tasks were recalled."""
+        self.recalling = False
+        """Whether tasks are on their way back, which must not be overtaken by others on their way to it."""
         self.retired = False
         self.useful = False
         self.status: int | None = None
@@ -74,6 +80,7 @@ class ExecutorHandle(asyncio.Protocol):
                 self.recalled, self.useful = False, True
                 self._listener.ended(self, items)
             elif kind == frames.RETURNED:
+                self.recalling = False
                 self._listener.returned(self, items)
             elif kind == frames.PROGRESS:
                 self._listener.progressed(items)
@@ -166,8 +173,12 @@ class ExecutorHandle(asyncio.Protocol):
         """Say that nobody wants these tasks any more."""
         self._write(frames.pack(frames.ABORT, ids))
 
+    def is_slow(self, now: float) -> bool:
+        """Whether it has said nothing for a while, and what it has not started may go to others."""
+        return now - self.heard > RECALL_AFTER and self.is_ready and not (self.recalled or self.recalling)
+
     def recall(self) -> None:
-        self.recalled = True
+        self.recalled = self.recalling = True
         self._write(frames.pack(frames.RECALL))
 
     def hang_up(self) -> None:

@@ -23,6 +23,7 @@ class Interruptible(Coroutine[Any, Any, Any]):
         self._coroutine = coroutine
         self._error: type[BaseException] | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._told: set[type[BaseException]] = set()
         self.send = coroutine.send  # type: ignore[method-assign, assignment] # spares a call for each step
 
     def start(self, loop: asyncio.AbstractEventLoop, context: Any) -> asyncio.Task[Any]:
@@ -34,13 +35,21 @@ class Interruptible(Coroutine[Any, Any, Any]):
 
     def interrupt(self, error: type[BaseException]) -> None:
         """Raise ``error`` where the coroutine waits; where it has ended, do nothing."""
+        if error in self._told:
+            return
+        self._told.add(error)
         self._error = error
         if self._task is not None:
             self._task.cancel()
 
     def cancel(self) -> None:
-        if self._task is not None:
+        if self._task is not None and asyncio.CancelledError not in self._told:
+            self._told.add(asyncio.CancelledError)
             self._task.cancel()
+
+    def finish(self) -> None:
+        """Take no more cancellations: the task's own code has ended."""
+        self._told.add(asyncio.CancelledError)
 
     def calm(self) -> None:
         """Forget an error that has not been raised yet, because what was waited for did not let itself be cancelled."""

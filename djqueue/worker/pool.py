@@ -32,8 +32,6 @@ HOLD_MOST = 1500
 """Tasks to hold unfinished, besides those that have a slot."""
 PATIENCE = 1.0
 """Seconds that a claimed task may wait here for its start before it goes back in line."""
-RECALL_AFTER = 0.02
-"""Seconds without news from an executor after which its unstarted tasks are given to others."""
 
 
 class Pool:
@@ -50,6 +48,7 @@ class Pool:
         on_outcomes: Callable[[list[Outcome]], None],
     ) -> None:
         self.worker_id = 0
+        self.lease_until = float("inf")
         self.concurrency = options.processes * options.slots
         self.crew = Crew(spawner, page, options, self)
         self.estimates = Estimates()
@@ -61,6 +60,7 @@ class Pool:
         self._page = page
         self._on_outcomes = on_outcomes
         self._ticking: asyncio.TimerHandle | None = None
+        self._ended_at = 0.0
 
     async def start(self) -> None:
         await self.crew.start()
@@ -116,6 +116,9 @@ class Pool:
             self._distribute()
 
     def _distribute(self) -> None:
+        if monotonic() >= self.lease_until:
+            self._release_waiting()
+            return
         places = self.crew.places
         shared = self._slots > 1 and len(places) > 1
         if shared:
@@ -131,7 +134,7 @@ class Pool:
 
     def _fill(self, place: Place, share: int) -> None:
         executor = place.current
-        if executor is None or not executor.connected or executor.condemned:
+        if executor is None or not executor.connected or executor.condemned or executor.recalling:
             return
         free, load = self._slots - place.busy, executor.load
         # One whose tasks were recalled is slow: they would come back to it for ever.
@@ -163,6 +166,7 @@ class Pool:
 
     def ended(self, executor: ExecutorHandle, items: list[Any]) -> None:
         """An executor reports attempts that ended."""
+        self._ended_at = monotonic()
         outcomes = []
         for item in items:
             task_id, attempt, ending, *rest = item
@@ -175,6 +179,8 @@ class Pool:
                 self.estimates.learn(claim.name, outcome.finished - outcome.started)
             # Solo cannot be killed: there, what may not go on is interrupted.
             outcomes.append(verdict if outcome.ending == Ending.RELEASED else outcome)
+            if verdict is not outcome and not executor.condemned:
+                executor.spared = False  # it ended by itself, after a mild OS signal
         self._on_outcomes(outcomes)
         if self.crew.recycles:
             self.crew.turn_all_over()
@@ -198,11 +204,12 @@ class Pool:
         self._ticking = None
         now = monotonic()
         for executor in list(self.crew):
-            quiet = now - executor.heard
-            if len(executor.outstanding) > self._slots and quiet > RECALL_AFTER and not executor.recalled:
+            # What it has and does not run has ended and is not reported yet, or waits behind something long.
+            if executor.is_slow(now) and len(executor.outstanding) > len(self._page.running(executor.position)):
                 executor.recall()
             self._enforcement.look(executor, now)
-        if now - self._waiting.since > PATIENCE:
+        # Where something ends now and then, what waits will have its turn, and would lose its place in line.
+        if now - max(self._waiting.since, self._ended_at) > PATIENCE:
             self._release_waiting()
         if self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
@@ -272,6 +279,7 @@ class Pool:
         """The watchdog kills the executors, because the lease was not renewed in time: no fault of what they run."""
         for executor in self.crew:
             executor.spared = True
+        self._release_waiting()
 
     def closed(self, executor: ExecutorHandle) -> None:
         """The connection to an executor ended: it died, or it was told to stop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from asyncio import CancelledError
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -92,6 +93,11 @@ async def arun(claim: Claim, seat: Seat) -> Outcome:
         raise
     except GivenBack:
         return Outcome.released(claim.id, claim.attempt)
+    except CancelledError:
+        if not seat.is_aborted(claim.id):
+            raise
+        # It came in the very moment in which the function ended.
+        return await _in_thread(voided, claim, order, "revoked")
     except BaseException as error:
         return await _in_thread(unfit, claim, error, started)
 

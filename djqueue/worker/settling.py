@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
@@ -132,17 +133,29 @@ class Settler:
             self.put_back |= self._in_workflow(stored)  # others have been released
             self._note(stored, {o.id for o in stored})
         if retried := [self._dated(o) for o in batch if o.ending == Ending.RETRIED]:
-            settled = await retry(connection, worker_id, self._worker_name, retried)
-            self._note(retried, settled)
-            self.put_back = True
-        if grown := [self._dated(o) for o in batch if o.grown is not None]:
-            self._note(grown, await grow(connection, worker_id, self._worker_name, grown))
-            self.put_back = True
+            await self._go_on(retry, connection, worker_id, retried)
+        for outcome in [self._dated(o) for o in batch if o.grown is not None]:
+            await self._go_on(grow, connection, worker_id, [outcome])
         if lost:
             dated = [self._dated(o) for o in lost]
             fate = await lose(connection, worker_id, self._worker_name, dated, settings.CRASH_LIMIT)
             self._note([o._replace(ending=Ending.FAILED) if fate.get(o.id) else o for o in dated], set(fate))
             self.put_back = True
+
+    async def _go_on(
+        self, verb: Callable[..., Any], connection: AsyncConnection, worker_id: int, outcomes: list[Outcome]
+    ) -> None:
+        """Write outcomes that put something in line. One that PostgreSQL refuses fails."""
+        self.put_back = True
+        try:
+            self._note(outcomes, await verb(connection, worker_id, self._worker_name, outcomes))
+        except REFUSALS as error:
+            if len(outcomes) > 1:
+                for outcome in outcomes:
+                    await self._go_on(verb, connection, worker_id, [outcome])
+            else:
+                failed = [refused(outcomes[0], error)]
+                self._note(failed, await conclude(connection, worker_id, self._worker_name, failed))
 
     def _note(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
         pairs = []

@@ -118,12 +118,19 @@ class SoloSpawner:
         if self._watchdog is not None:
             self._watchdog.cancel()
         pause = max(0.0, until - monotonic())
-        self._watchdog = asyncio.get_running_loop().call_later(pause, lambda: self.interrupt())
+        self._watchdog = asyncio.get_running_loop().call_later(pause, self._expire)
+
+    def _expire(self) -> None:
+        self.on_expired()
+        self.interrupt()
 
     def announce(self, what: Announcement, signum: int = 0) -> None:
         """Call the site's receivers in a thread of their own: whatever they do must not hold up the loop."""
+        self._announcing = [thread for thread in self._announcing if thread.is_alive()]
+        if what is Announcement.HEARTBEAT and any(thread.name == what.name for thread in self._announcing):
+            return  # whoever listens is still busy with the last one
         if has_receivers(what):
-            thread = threading.Thread(target=announce, args=(what, self._hostname, signum), name="djqueue-signals")
+            thread = threading.Thread(target=announce, args=(what, self._hostname, signum), name=what.name)
             thread.start()
             self._announcing.append(thread)
 

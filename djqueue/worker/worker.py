@@ -168,6 +168,7 @@ class Worker:
 
     def _renewed(self, until: float) -> None:
         self._loop.lease_until = until - settings.LEASE * LEASE_MARGIN
+        self._pool.lease_until = self._loop.lease_until
         self._spawner.lease(self._loop.lease_until)
         self._spawner.announce(Announcement.HEARTBEAT)
 

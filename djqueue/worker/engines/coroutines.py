@@ -57,6 +57,11 @@ class _LoopSlot(Slot):
         else:
             self.coroutine.interrupt(Interrupted)
 
+    def end(self) -> None:
+        super().end()
+        if self.coroutine is not None:
+            self.coroutine.finish()
+
     def _calm(self) -> None:
         if self.coroutine is not None:
             self.coroutine.calm()
