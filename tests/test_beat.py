@@ -48,8 +48,9 @@ SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND que
 
 
 QUIET = """
-SELECT state_change FROM pg_stat_activity
-WHERE application_name = 'djqueue beat' AND state = 'idle' AND state_change < clock_timestamp() - interval '1 second'
+SELECT max(state_change) FROM pg_stat_activity
+WHERE application_name = 'djqueue beat' AND datname = current_database() AND state = 'idle'
+HAVING max(state_change) < clock_timestamp() - interval '1 second'
 """
 
 

@@ -119,7 +119,10 @@ def polls_in(seconds: float) -> int:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT query_start FROM pg_stat_activity WHERE application_name LIKE 'djqueue worker%'")
+            cursor.execute(
+                "SELECT query_start FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE 'djqueue worker%'"
+            )
             starts.update(cursor.fetchall())
         time.sleep(0.02)
     return len(starts) - 1

@@ -31,6 +31,7 @@ def interrupted(outcome: Outcome) -> Outcome:
 
 def refused(outcome: Outcome, error: psycopg.Error) -> Outcome:
     """Return the failure of a task whose result, or next attempt, PostgreSQL refuses."""
-    reason = EncodeError(f"PostgreSQL cannot store how the task ended: {' '.join(str(error).split())}")
+    what = "the result" if outcome.retry is None else "the retry"
+    reason = EncodeError(f"PostgreSQL cannot store {what}: {' '.join(str(error).split())}")
     stored = encode_error(reason, with_traceback=False)
     return Outcome.failed(outcome.id, outcome.attempt, stored, outcome.started, outcome.finished)
