@@ -22,5 +22,6 @@ from demo_project.settings import INSTALLED_APPS
 
 # Django keeps every statement while DEBUG is on, which would be measured too.
 DEBUG = False
+ALLOWED_HOSTS = ["localhost"]
 DATABASES = {"default": json.loads(os.environ[DATABASE_VARIABLE])}
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks"]

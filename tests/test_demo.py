@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import psutil
 import pytest
@@ -76,6 +78,34 @@ def test_it_works_again_after_it_was_killed(clone, environment, left_behind) -> 
     out, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, err
     assert re.search(r"failed +0 +tasks", out)
+
+
+def test_the_site_serves_the_admin_beside_a_worker_until_it_is_interrupted(clone, environment, left_behind) -> None:
+    command = [sys.executable, "-u", str(clone / "manage.py"), "demo_site"]
+    site = subprocess.Popen(command, cwd=clone, env=environment, text=True, stdout=-1, stderr=-3)
+    assert site.stdout is not None
+    said = next(line for line in site.stdout if "The admin is at" in line)
+    url, user, password = re.search(r"(http://[^ ]+/admin/) \(user (\w+), password (\w+)\)", said).groups()
+    browser = build_opener(HTTPCookieProcessor())
+    token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', browser.open(url).read().decode())[1]
+    login = {"username": user, "password": password, "csrfmiddlewaretoken": token, "next": "/admin/"}
+    page = browser.open(Request(f"{url}login/", urlencode(login).encode(), {"Referer": url})).read().decode()
+    assert "/admin/djqueue/task/" in page
+    eventually(lambda: "worker-" in browser.open(f"{url}djqueue/worker/").read().decode(), what="the worker's row")
+    assert browser.open(f"{url}djqueue/task/").status == 200
+    children = psutil.Process(site.pid).children(recursive=True)
+    site.send_signal(signal.SIGINT)
+    out, _ = site.communicate(timeout=LONGEST)
+    assert site.returncode == 0
+    assert "Stopped." in out
+    assert not [child for child in children if "manage.py" in " ".join(cmdline(child))]
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def readme_commands() -> list[str]:

@@ -74,6 +74,8 @@ class Migration(PostgreSQLMigration):
                 "required_db_features": ("supports_comments",),
             },
         ),
+        # Deadlines are in memory that executors share with their worker.
+        migrations.RemoveField("runningtask", "deadline"),
         migrations.AddField("task", "workflow_id", models.UUIDField(null=True)),
         migrations.AddIndex(
             "task", models.Index(fields=["parent_id"], name="djqueue_task_parent", condition=Q(parent_id__isnull=False))

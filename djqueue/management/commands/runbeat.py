@@ -7,12 +7,13 @@ from contextlib import closing
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
-from django.db import Error, connections
+from django.core.management.base import CommandError
+from django.db import Error
 
 from djqueue import conf
 from djqueue.beat.beat import Beat
 from djqueue.beat.start import prepare, run_beat
+from djqueue.management.service import ServiceCommand
 from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
 
 EPILOG = """
@@ -24,18 +25,10 @@ Any number of beats may run, on any number of hosts: each slot fires once. SIGTE
 under way end (exit code 0); a second one ends it now, and another beat fires what was under way.
 """
 
-MIGRATED = "SELECT to_regclass('djqueue_schedulerun') IS NOT NULL"
 
-
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Run a beat: enqueues the tasks of schedules when they are due."
-    requires_migrations_checks = False
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        kwargs.setdefault("epilog", EPILOG)
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        return parser
+    epilog = EPILOG
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="fire what is due now and end")
@@ -54,7 +47,7 @@ class Command(BaseCommand):
             prepare()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
-        self._check_database()
+        self.check_database()
         if not options["once"]:
             run_beat()
             return
@@ -64,22 +57,3 @@ class Command(BaseCommand):
         except Error as error:
             raise CommandError(f"the database {conf.settings.DATABASE!r} does not answer: {error}") from error
         self.stdout.write(f"{fired.schedules} schedules were due, {fired.tasks} tasks enqueued")
-
-    def _check_database(self) -> None:
-        alias = conf.settings.DATABASE
-        connection = connections[alias]
-        if connection.vendor != "postgresql":
-            raise CommandError(
-                f"expected the database {alias!r} to be PostgreSQL, got: {connection.vendor}. "
-                "Run `manage.py check` for what to do (djqueue.E001)."
-            )
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(MIGRATED)
-                migrated = cursor.fetchone()[0]
-        except Error as error:
-            raise CommandError(f"the database {alias!r} does not answer: {error}") from error
-        finally:
-            connection.close()
-        if not migrated:
-            raise CommandError(f"the database {alias!r} lacks djqueue's tables; run `manage.py migrate` first")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connections
+from django.core.management.base import CommandError
 
-from djqueue import conf
 from djqueue.beat.child import BeatFailed
+from djqueue.management.service import ServiceCommand
 from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
-from djqueue.store.claim import CLAIM
 from djqueue.worker.configuration import LOGLEVELS, OPTIONS, build, duration, gather
 from djqueue.worker.forkserver import ForkServerFailed
 from djqueue.worker.options import POOLS, PoolRefuses
@@ -38,15 +36,9 @@ exit codes: 0 drained, 1 could not start, 2 lost its fork server or its beat, 3 
 """
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Run a worker: claims tasks from PostgreSQL and runs them in executor processes."
-    requires_migrations_checks = False
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        kwargs.setdefault("epilog", EPILOG)
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        return parser
+    epilog = EPILOG
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_what_to_run(parser.add_argument_group("which tasks"))
@@ -62,7 +54,7 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from None
         logs.configure(given["LOGLEVEL"].value)
-        self._check_database()
+        self.check_database()
         try:
             code = run_worker(asked)
         except PoolRefuses as error:
@@ -73,27 +65,6 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         if code:
             raise SystemExit(int(code))
-
-    def _check_database(self) -> None:
-        alias = conf.settings.DATABASE
-        connection = connections[alias]
-        if connection.vendor != "postgresql":
-            raise CommandError(
-                f"expected the database {alias!r} to be PostgreSQL, got: {connection.vendor}. "
-                "Run `manage.py check` for what to do (djqueue.E001)."
-            )
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT EXISTS (SELECT FROM pg_proc WHERE proname = %s)", (CLAIM.name,))
-                migrated = cursor.fetchone()[0]
-        except DatabaseError as error:
-            raise CommandError(f"the database {alias!r} does not answer: {error}") from error
-        finally:
-            connection.close()
-        if not migrated:
-            raise CommandError(
-                f"the database {alias!r} lacks djqueue's tables or functions; run `manage.py migrate` first"
-            )
 
 
 def _add_what_to_run(group: Any) -> None:
