@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks import admin, backlog, beat, drain, enqueue, held_snapshot, idle, io, latency, roundtrip
+from benchmarks import admin, backlog, beat, chain, chord, drain, enqueue, held_snapshot, idle, io, latency, roundtrip
 from benchmarks.lab import machine
 from benchmarks.lab.figures import print_report, say
 from benchmarks.lab.site import durability, leave_by_exit, open_site
@@ -23,6 +23,8 @@ BENCHMARKS = {
     "io": io,
     "held_snapshot": held_snapshot,
     "backlog": backlog,
+    "chain": chain,
+    "chord": chord,
     "beat": beat,
     "admin": admin,
 }

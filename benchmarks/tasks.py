@@ -33,6 +33,12 @@ def stamp(called: float) -> float:
 
 
 @shared_task
+def number_of(values: list[None]) -> int:
+    """Return how many values there are: the body of a chord."""
+    return len(values)
+
+
+@shared_task
 def pause(seconds: float) -> None:
     """Wait, as for an answer from somewhere else."""
     time.sleep(seconds)

@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .canvas import Signature as Signature
+    from .canvas import StampingVisitor as StampingVisitor
+    from .canvas import chain as chain
+    from .canvas import chord as chord
+    from .canvas import chunks as chunks
+    from .canvas import group as group
+    from .canvas import maybe_signature as maybe_signature
+    from .canvas import signature as signature
+    from .canvas import subtask as subtask
+    from .canvas import xmap as xmap
+    from .canvas import xstarmap as xstarmap
     from .context import allow_join_result as allow_join_result
     from .context import current_task as current_task
     from .decorator import register_task as register_task
@@ -17,6 +28,9 @@ if TYPE_CHECKING:
     from .eager import EagerResult as EagerResult
     from .enqueue import send_task as send_task
     from .results import AsyncResult as AsyncResult
+    from .results import GroupResult as GroupResult
+    from .results import ResultSet as ResultSet
+    from .results import result_from_tuple as result_from_tuple
     from .schedules import clocked as clocked
     from .schedules import cron as cron
     from .schedules import crontab as crontab
@@ -27,6 +41,20 @@ if TYPE_CHECKING:
 
 # Imported on first use, so that ``import djqueue`` needs no configured Django and costs nothing.
 _PUBLIC = {
+    "Signature": ("canvas", "Signature"),
+    "StampingVisitor": ("canvas", "StampingVisitor"),
+    "chain": ("canvas", "chain"),
+    "chord": ("canvas", "chord"),
+    "chunks": ("canvas", "chunks"),
+    "group": ("canvas", "group"),
+    "maybe_signature": ("canvas", "maybe_signature"),
+    "signature": ("canvas", "signature"),
+    "subtask": ("canvas", "subtask"),
+    "xmap": ("canvas", "xmap"),
+    "xstarmap": ("canvas", "xstarmap"),
+    "GroupResult": ("results", "GroupResult"),
+    "ResultSet": ("results", "ResultSet"),
+    "result_from_tuple": ("results", "result_from_tuple"),
     "AsyncResult": ("results", "AsyncResult"),
     "TaskDefinition": ("definition", "TaskDefinition"),
     "clocked": ("schedules", "clocked"),
@@ -49,21 +77,35 @@ _PUBLIC = {
 __all__ = [
     "AsyncResult",
     "EagerResult",
+    "GroupResult",
+    "ResultSet",
+    "Signature",
+    "StampingVisitor",
     "TaskDefinition",
     "allow_join_result",
+    "chain",
+    "chord",
+    "chunks",
     "clocked",
     "cron",
     "crontab",
     "current_task",
     "get_task_logger",
+    "group",
     "interval",
+    "maybe_signature",
     "register_task",
+    "result_from_tuple",
     "send_task",
     "shared_task",
+    "signature",
     "solar",
     "states",
+    "subtask",
     "task",
     "uuid",
+    "xmap",
+    "xstarmap",
 ]
 
 

@@ -28,7 +28,7 @@ from django.utils import timezone
 
 from . import signals, states
 from .calls import aware, check_countdown
-from .exceptions import EncodeError, Ignore, Reject, Retry, TaskRevokedError
+from .exceptions import EncodeError, Ignore, Reject, Replace, Retry, TaskRevokedError
 from .retrying import RetryPlan, autoretry, wants_autoretry
 from .serializers import encode_result, format_traceback
 
@@ -40,13 +40,15 @@ logger = logging.getLogger("djqueue.task")
 
 IGNORED = "IGNORED"
 REQUEUED = "REQUEUED"
+REPLACED = "REPLACED"
 
 
 class Ended(NamedTuple):
     """How an attempt ended.
 
-    ``state`` is SUCCESS, FAILURE, RETRY, REVOKED, ``IGNORED`` or ``REQUEUED``; ``value`` what the function returned and
-    ``text`` its encoded form; ``error`` the exception of one that failed or is retried.
+    ``state`` is SUCCESS, FAILURE, RETRY, REVOKED, ``IGNORED``, ``REQUEUED`` or ``REPLACED``; ``value`` what the
+    function returned, or the signature that takes the task's place, and ``text`` its encoded form; ``error`` the
+    exception of one that failed or is retried.
     """
 
     state: str
@@ -178,6 +180,9 @@ class Attempt:
                 return self._retried(error, self.request.retry_plan or _plan_of(error))
             except ValueError as problem:
                 error = problem
+        if isinstance(error, Replace):
+            self._postrun(IGNORED, None)
+            return Ended(REPLACED, error.sig)
         if isinstance(error, Ignore):
             self._postrun(IGNORED, None)
             return Ended(IGNORED)

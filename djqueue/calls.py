@@ -20,24 +20,33 @@ PLACING = frozenset(
         "queue",
         "priority",
         "task_id",
-        "add_to_parent",
         "root_id",
         "parent_id",
         "serializer",
     ]
 )
 """Options that have columns of their own, or decide where the task goes and how it is stored."""
-KEPT = frozenset(["ignore_result", "headers", "shadow", "argsrepr", "kwargsrepr", "time_limit", "soft_time_limit"])
+KEPT = frozenset(
+    [
+        "add_to_parent",
+        "ignore_result",
+        "headers",
+        "shadow",
+        "argsrepr",
+        "kwargsrepr",
+        "time_limit",
+        "soft_time_limit",
+        "replaced_task_nesting",
+    ]
+)
 """Options that are stored as they are."""
+LINKING = frozenset(["link", "link_error", "group_id", "group_index"])
+"""Options that make a task part of a workflow."""
 # Celery's options that this release does not honour yet: refused, never ignored.
 NOT_YET = frozenset(
     [
-        "link",
-        "link_error",
         "chain",
         "chord",
-        "group_id",
-        "group_index",
         "exchange",
         "routing_key",
         "unique_key",
@@ -112,6 +121,15 @@ def check_limits(soft: object, hard: object) -> None:
         raise ValueError(f"expected soft_time_limit to be at most time_limit ({hard:g} s), got: {soft:g}")
 
 
+def check_call_limits(definition: Any, options: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for time limits of a call that make no sense with those of its definition."""
+    soft, hard = options.get("soft_time_limit"), options.get("time_limit")
+    if soft is not None or hard is not None:
+        check_limits(
+            definition.soft_time_limit if soft is None else soft, definition.time_limit if hard is None else hard
+        )
+
+
 def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a call's options is stored with the task; see ``PLACING`` for the others.
 
@@ -125,7 +143,12 @@ def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if option in NOT_YET:
             raise TypeError(f"apply_async of {name}: option {option!r} is not supported by this release of djqueue")
-        if option in KEPT:
+        if option == "add_to_parent":
+            if not value:
+                stored[option] = False
+        elif option == "link_error":
+            stored[option] = value
+        elif option in KEPT:
             stored[option] = _checked(option, value)
         elif option == "stamped_headers":
             stored[option] = sorted(stamped)
@@ -141,6 +164,8 @@ def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def _checked(option: str, value: Any) -> Any:
     if option == "ignore_result":
         return bool(value)
+    if option == "replaced_task_nesting":
+        return int(value)
     if option in ("time_limit", "soft_time_limit"):
         return check_limit(option, value)
     if option == "headers":

@@ -77,6 +77,8 @@ class Settings:
     """Run tasks in place instead of enqueueing them; for tests, on any database."""
     EAGER_PROPAGATES: bool = False
     """Whether an eager task raises what it raised in whoever called it."""
+    ALLOW_ERROR_CB_ON_CHORD_HEADER: bool = False
+    """Whether an errback of a chord is called for each member of its header that fails, too."""
     IMPORTS: tuple[str, ...] = ()
     """Modules that define tasks, besides the ``tasks`` module of each installed app."""
     SERIALIZER: str = "json"
@@ -121,6 +123,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "SCHEDULE_RUNS_KEPT": (int, float, timedelta, type(None)),
     "ALWAYS_EAGER": (bool,),
     "EAGER_PROPAGATES": (bool,),
+    "ALLOW_ERROR_CB_ON_CHORD_HEADER": (bool,),
     "IMPORTS": (list, tuple),
     "SERIALIZER": (str,),
     "RESULT_SERIALIZER": (str,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ STORED = (
     "stamped_headers",
     "eta",
     "origin",
+    "replaced_task_nesting",
 )
 
 
@@ -69,16 +70,23 @@ def request_of(
 ) -> Request:
     """Return the request of an attempt from what is stored of its call and what the claim found out.
 
-    ``context`` may hold ``parent_id``, ``root_id``, ``retries`` and ``expires`` (an epoch in seconds).
+    ``context`` may hold ``parent_id``, ``root_id``, ``group_id``, ``group_index``, ``retries`` and ``expires``
+    (an epoch in seconds).
     """
     request = Request(id=id, task=task, args=args, kwargs=kwargs, retries=context.get("retries", 0))
     values = request.__dict__
     values["root_id"] = context.get("root_id") or id
     values["parent_id"] = context.get("parent_id")
+    if context.get("group_id"):
+        values["group"], values["group_index"] = context["group_id"], context.get("group_index")
+        values["chord"] = context.get("chord") or None
+    if context.get("workflow_id"):
+        values["workflow_id"] = context["workflow_id"]
     values["is_eager"] = values["called_directly"] = False
     if options:
         values.update((name, options[name]) for name in STORED if name in options)
         values.update(options.get("stamps") or ())
+        values["errbacks"] = options.get("link_error")
     expires = context.get("expires")
     if expires is not None:
         values["expires"] = datetime.datetime.fromtimestamp(expires, datetime.UTC).isoformat()
@@ -149,3 +157,8 @@ class _CurrentTask:
 
 
 current_task = _CurrentTask()
+
+
+def in_trail(options: Mapping[str, Any]) -> bool:
+    """Whether what is called with these options is among the children of the task that runs here, if one does."""
+    return bool(options.get("add_to_parent", True)) and (not current_task or current_task.trail)

@@ -10,7 +10,12 @@ from typing import Any, ClassVar
 from asgiref.sync import sync_to_async
 
 from . import registry
-from .calls import check_arguments, check_limits
+from .calls import LINKING, check_arguments, check_call_limits
+from .canvas import Signature
+from .canvas.applying import apply_canvas
+from .canvas.data import given
+from .canvas.links import eager_links
+from .canvas.methods import CanvasMethods
 from .conf import settings
 from .context import Request, current_request
 from .eager import EagerResult, apply_eagerly
@@ -24,7 +29,7 @@ from .typed_arguments import TypedArguments
 from .updates import update_state
 
 
-class TaskDefinition:
+class TaskDefinition(CanvasMethods):
     """A function that can be enqueued, and its options.
 
     Calling it runs the function here and now; ``delay`` and ``apply_async`` enqueue it. Options left out have these
@@ -159,22 +164,24 @@ class TaskDefinition:
         """Enqueue a call with options.
 
         ``countdown`` (seconds) wins over ``eta`` (a datetime, in the current time zone if it is naive). ``expires`` is
-        in seconds from now or a datetime. Others: ``queue priority ignore_result headers time_limit soft_time_limit
-        serializer shadow argsrepr kwargsrepr add_to_parent stamped_headers``; what is not an option can be read in
-        ``request.properties``. Raises ``TypeError`` for arguments that the function does not take or whose annotations
-        say otherwise, ``EncodeError`` for values that cannot be stored and ``ValueError`` for a bad option or a
-        ``task_id`` that is taken; nothing is stored then.
+        in seconds from now or a datetime. ``link`` and ``link_error`` are signatures. Others: ``queue priority
+        ignore_result headers time_limit soft_time_limit serializer shadow argsrepr kwargsrepr add_to_parent
+        stamped_headers``; what is not an option can be read in ``request.properties``. Raises ``TypeError`` for
+        arguments that the function does not take or whose annotations say otherwise, ``EncodeError`` for values that
+        cannot be stored and ``ValueError`` for a bad option or a ``task_id`` that is taken; nothing is stored then.
         """
         args, kwargs = check_arguments(self.name, args, kwargs)
         if self.typing:
             self.check_call(args, kwargs)
-        if options.get("time_limit") is not None or options.get("soft_time_limit") is not None:
-            check_limits(
-                self.soft_time_limit if options.get("soft_time_limit") is None else options["soft_time_limit"],
-                self.time_limit if options.get("time_limit") is None else options["time_limit"],
-            )
+        if options:
+            check_call_limits(self, options)
         if settings.ALWAYS_EAGER:
             return self.apply(args, kwargs, task_id=task_id, **options)
+        if options and not LINKING.isdisjoint(options):
+            linked: AsyncResult = apply_canvas(
+                Signature(self, args, kwargs), (), {}, {**given(options), "task_id": task_id}
+            )
+            return linked
         return call(self, args, kwargs, task_id, options)
 
     def apply(
@@ -185,14 +192,33 @@ class TaskDefinition:
         task_id: str | None = None,
         throw: bool | None = None,
         retries: int = 0,
+        before: int = 0,
         **options: Any,
     ) -> EagerResult:
         """Run the task here and now as a worker would, hooks, retries and all, and return an ``EagerResult``.
 
         Needs no database. ``throw`` raises what the task raised (default: ``DJQUEUE["EAGER_PROPAGATES"]``).
+        The first ``before`` arguments are results of earlier tasks, which are not checked against annotations.
         """
         args, kwargs = check_arguments(self.name, args, kwargs)
-        return apply_eagerly(self, args, kwargs, task_id=task_id, throw=throw, retries=retries, options=options)
+        linked = eager_links(options)
+        return apply_eagerly(
+            self,
+            args,
+            kwargs,
+            task_id=task_id,
+            throw=throw,
+            retries=retries,
+            options=options,
+            linked=linked,
+            before=before,
+        )
+
+    def add_trail(self, result: Any) -> Any:
+        """Add a result to the ``children`` of the task that runs here, unless ``trail`` is off."""
+        if self.trail:
+            self.request.__dict__.setdefault("children", []).append(result)
+        return result
 
     def retry(
         self,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 
 from . import states
-from .attempt import IGNORED, REQUEUED, Attempt, Ended, ExceptionInfo, result_text
+from .attempt import IGNORED, REPLACED, REQUEUED, Attempt, Ended, ExceptionInfo, result_text
 from .calls import stored_options
 from .conf import settings
 from .context import Request, request_of, running, running_request
 from .exceptions import TimeoutError
-from .serializers import decode_arguments, decode_result, encode_arguments
+from .resulttree import ResultNode
+from .serializers import decode_arguments, decode_result, encode_arguments, encode_result
 from .uuid7 import as_task_id, new_task_id
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ REQUEUES_MOST = 1000
 """After so many rejections in a row an eager task is taken to reject itself for ever."""
 
 
-class EagerResult:
+class EagerResult(ResultNode):
     """The result of a task that ran in place. As ``AsyncResult``, but it never waits and is nowhere stored."""
 
     def __init__(
@@ -36,8 +37,8 @@ class EagerResult:
         self._state = state
         self._traceback = traceback
         self.name = name
-        self.parent = None
-        self.children: list[Any] = []
+        self.parent: Any = None
+        self._children: list[Any] = []
         self.ignored = False
 
     def get(
@@ -58,6 +59,10 @@ class EagerResult:
         return self._value
 
     wait = get
+
+    @property
+    def children(self) -> list[Any]:
+        return self._children
 
     def ready(self) -> bool:
         return True
@@ -124,19 +129,24 @@ def apply_eagerly(
     throw: bool | None,
     retries: int,
     options: dict[str, Any],
+    linked: Callable[[Request, Ended], None],
+    before: int = 0,
 ) -> EagerResult:
     """Run a definition until it has ended; retries follow at once, without their pauses.
 
-    Arguments make the same way through the serializer as they would to a worker.
+    Arguments make the same way through the serializer as they would to a worker; the first ``before`` of them are from
+    an earlier step, and so as they are stored already. ``linked`` is called with how it ended, before whoever called
+    learns of it.
     """
     stored = stored_options(definition.name, options)
     id = new_task_id() if task_id is None else as_task_id(task_id)
     throw = settings.EAGER_PROPAGATES if throw is None else throw
-    typed, named = definition.typed_arguments.encode(args, kwargs)
+    typed, named = definition.typed_arguments.encode(args[before:], kwargs, before=before)
+    typed = (*args[:before], *typed)
     texts = encode_arguments(definition.name, typed, named, options.get("serializer") or definition.serializer)
     for _ in range(REQUEUES_MOST):
         given = decode_arguments(*texts, definition.name)
-        request = request_of(definition.name, id, *given, stored, _context(retries))
+        request = request_of(definition.name, id, *given, stored, _context(retries, options))
         request.update(is_eager=True, delivery_info={"is_eager": True, "routing_key": "", "redelivered": False})
         ended = _run(definition, request, *given)
         if ended.retry is not None:
@@ -144,14 +154,34 @@ def apply_eagerly(
             texts = ended.retry.arguments or texts
         elif ended.state != REQUEUED:
             break
+    if ended.state == REPLACED:
+        ended = _ended_as(definition, ended.value.apply(**_place(options)))
+    linked(request, ended)
     return _result(definition, id, ended, throw=throw)
 
 
-def _context(retries: int) -> dict[str, Any]:
+def _place(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what a replacement inherits of the place of the task."""
+    return {"replaced_task_nesting": options.get("replaced_task_nesting", 0) + 1}
+
+
+def _ended_as(definition: TaskDefinition, result: Any) -> Ended:
+    """Return the end of a task that was replaced: that of the result of what took its place."""
+    if result.successful():
+        value = result.get(disable_sync_subtasks=False)
+        return Ended(states.SUCCESS, value, encode_result(definition.name, value))
+    failed = next((r for r in result.leaves() if not r.successful()), result) if hasattr(result, "leaves") else result
+    error = failed.result
+    return Ended(states.FAILURE, error=error) if isinstance(error, BaseException) else Ended(IGNORED)
+
+
+def _context(retries: int, options: dict[str, Any]) -> dict[str, Any]:
     parent = running_request()
-    if parent is None:
-        return {"retries": retries}
-    return {"retries": retries, "parent_id": parent.id, "root_id": parent.root_id}
+    context = {name: options.get(name) for name in ("root_id", "parent_id", "group_id", "group_index")}
+    if parent is not None:
+        context["root_id"] = context["root_id"] or parent.root_id
+        context["parent_id"] = context["parent_id"] or parent.id
+    return {**context, "retries": retries}
 
 
 def _run(definition: TaskDefinition, request: Request, args: Any, kwargs: dict[str, Any]) -> Ended:

@@ -13,11 +13,11 @@ from django.utils import timezone
 from . import registry, signals
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .conf import settings
-from .context import Request, current_task, running_request
+from .context import Request, in_trail, running_request
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
-from .serializers import decode, encode, encode_arguments
+from .serializers import decode_arguments, encode, encode_arguments
 from .store.insert import database_now, insert, insert_chosen, insert_many, standing_cursor
 from .store.wakeup import wake
 from .uuid7 import as_task_id, new_task_id, new_task_ids
@@ -43,7 +43,18 @@ def call(
         check_queue(queue)
         connection = connections[settings.DATABASE]
         insert(standing_cursor(connection), task)
-        return AsyncResult.enqueued(task.id, _announce(connection, queue), ignored=definition.ignore_result)
+        return AsyncResult.enqueued(task.id, announce(connection, queue), ignored=definition.ignore_result)
+    given = with_defaults(definition, args, kwargs, options)
+    result = _publish(definition.name, stored, named, task_id, given, parent)
+    if given.get("ignore_result") is None:
+        result.ignored = definition.ignore_result
+    return result
+
+
+def with_defaults(
+    definition: TaskDefinition, args: Sequence[Any], kwargs: dict[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of a call, and those of its definition that it leaves open."""
     given = {
         "queue": definition.queue,
         "priority": definition.priority,
@@ -52,11 +63,8 @@ def call(
     }
     given.update((option, value) for option, value in options.items() if value is not None)
     if given.get("shadow") is None and definition.has_hook("shadow_name"):
-        given["shadow"] = definition.shadow_name(args, kwargs, options)
-    result = _publish(definition.name, stored, named, task_id, given, parent)
-    if given.get("ignore_result") is None:
-        result.ignored = definition.ignore_result
-    return result
+        given["shadow"] = definition.shadow_name(args, kwargs, dict(options))
+    return given
 
 
 def send_task(
@@ -92,29 +100,35 @@ def _publish(
     options: Mapping[str, Any],
     parent: Request | None,
 ) -> AsyncResult:
-    task = _new_task(name, args, kwargs, task_id, options, parent)
-    told: dict[str, Any] = {
-        "body": (args, kwargs, {}),
-        "exchange": "",
-        "routing_key": task.queue,
-        "headers": {"id": task.id, "task": name, "argsrepr": options.get("argsrepr")},
-        "properties": dict(options),
-    }
+    trail = in_trail(options)
+    task = new_task(name, args, kwargs, task_id, options if trail else {**options, "add_to_parent": False}, parent)
+    told = told_of(task, args, kwargs, options)
     if signals.before_task_publish.receivers:
         signals.before_task_publish.send(name, **told)
     connection = connections[settings.DATABASE]
     if not insert_chosen(standing_cursor(connection), task):
         raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
-    enqueued_in = _announce(connection, task.queue, _due_in(task))
+    enqueued_in = announce(connection, task.queue, _due_in(task))
     result = AsyncResult.enqueued(task.id, enqueued_in, ignored=bool(options.get("ignore_result")))
-    if parent is not None and options.get("add_to_parent", True) and current_task.trail:
+    if parent is not None and trail:
         parent.__dict__.setdefault("children", []).append(result)
     if signals.after_task_publish.receivers:
         signals.after_task_publish.send(name, **told)
     return result
 
 
-def _new_task(
+def told_of(task: NewTask, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the signals about a call say."""
+    return {
+        "body": (args, kwargs, {}),
+        "exchange": "",
+        "routing_key": task.queue,
+        "headers": {"id": task.id, "task": task.name, "argsrepr": options.get("argsrepr")},
+        "properties": dict(options),
+    }
+
+
+def new_task(
     name: str,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
@@ -122,6 +136,7 @@ def _new_task(
     options: Mapping[str, Any],
     parent: Request | None,
 ) -> NewTask:
+    """Return the row of a task, its options checked and its arguments encoded."""
     stored = stored_options(name, options)
     queue = options.get("queue")
     queue = settings.DEFAULT_QUEUE if queue is None else queue
@@ -179,7 +194,7 @@ def enqueue_many(
         insert_many(cursor, rows())
     if not ids:
         return []
-    enqueued_in = _announce(connection, queue)
+    enqueued_in = announce(connection, queue)
     return [AsyncResult.enqueued(task_id, enqueued_in, ignored=definition.ignore_result) for task_id in ids]
 
 
@@ -189,10 +204,13 @@ def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) 
     expires = None if definition.expires is None else check_expires(definition.expires)
     if isinstance(expires, float):
         expires = database_now(connection) + timedelta(seconds=expires)
-    return (None, None, None, expires) if parent is None else (None, parent.id, parent.root_id, expires)
+    if parent is None:
+        return None, None, None, expires
+    options = None if in_trail({}) else encode({"add_to_parent": False})
+    return options, parent.id, parent.root_id, expires
 
 
-def _announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
+def announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
     """Wake workers once the caller's transaction has committed, which is now if there is none; return it."""
 
     if connection.in_atomic_block:
@@ -245,7 +263,7 @@ def prepare_by_name(
         if definition.typing:
             definition.check_call(args, kwargs)
     given.update((option, value) for option, value in options.items() if value is not None)
-    task = _new_task(name, args, kwargs, None, given, None)
+    task = new_task(name, args, kwargs, None, given, None)
     if task.expires_in is not None:
         task = task._replace(expires_at=now + timedelta(seconds=task.expires_in), expires_in=None)
     return task
@@ -261,13 +279,11 @@ def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -
             if task.run_in is not None or task.run_at is not None:
                 insert_chosen(cursor, task)
     for queue in {task.queue for task in tasks}:
-        _announce(connection, queue)
+        announce(connection, queue)
     for task in tasks:
         _tell_of(signals.after_task_publish, task)
 
 
 def _tell_of(signal: signals.Signal, task: NewTask) -> None:
     if signal.receivers:
-        headers = {"id": task.id, "task": task.name, "argsrepr": None}
-        body = (decode(task.args), decode(task.kwargs))
-        signal.send(task.name, body=(*body, {}), exchange="", routing_key=task.queue, headers=headers, properties={})
+        signal.send(task.name, **told_of(task, *decode_arguments(task.args, task.kwargs), {}))

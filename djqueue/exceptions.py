@@ -7,6 +7,7 @@ Exception
 │   │   ├── DecodeError             a stored argument or result cannot be read
 │   │   ├── EncodeError             an argument or result cannot be stored
 │   │   ├── ImproperlyConfigured    settings or options contradict themselves
+│   │   ├── IncompleteStream        not all results of a tree are known yet
 │   │   ├── MaxRetriesExceededError
 │   │   ├── NotRegistered(KeyError) no task of that name is known
 │   │   ├── SecurityError           stored data asks for something unsafe
@@ -14,6 +15,7 @@ Exception
 │   │   └── TimeoutError            the result did not come in time
 │   └── TaskPredicate               raised by a task to say how it ends
 │       ├── Ignore
+│       │   └── Replace             another takes its place
 │       ├── Reject
 │       └── Retry
 ├── SoftTimeLimitExceeded
@@ -49,6 +51,10 @@ class EncodeError(TaskError):
 
 class ImproperlyConfigured(TaskError):
     """Settings or options contradict themselves."""
+
+
+class IncompleteStream(TaskError):
+    """A result has not finished, so not all that it caused is known."""
 
 
 class MaxRetriesExceededError(TaskError):
@@ -118,6 +124,14 @@ class Retry(TaskPredicate):
 
 class Ignore(TaskPredicate):
     """The task asked that nothing be stored about how it ended."""
+
+
+class Replace(Ignore):
+    """The task asked that ``sig`` take its place. Raised by ``self.replace()``."""
+
+    def __init__(self, sig: object) -> None:
+        self.sig = sig
+        super().__init__(sig)
 
 
 class Reject(TaskPredicate):

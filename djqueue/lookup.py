@@ -26,10 +26,13 @@ class TaskLookup:
         self.id = as_task_id(id)
 
     @staticmethod
-    def outcome_of(result: StoredResult, *, propagate: bool) -> Any:
+    def outcome_of(result: StoredResult, *, propagate: bool, follow_parents: bool = False) -> Any:
         if result.state == State.SUCCEEDED:
             return None if result.value is None else decode_result(result.value)
-        error = decode_error(result.error) if result.error else TaskRevokedError("the task was cancelled")
+        if result.error is None:
+            error: BaseException = TaskRevokedError("the task was cancelled")
+        else:
+            error = decode_error(result.error, follow_parents=follow_parents)
         if propagate:
             raise error
         return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .states import Ending
+from .states import Ending, State
 
 
 class Lane(NamedTuple):
@@ -18,7 +18,8 @@ class Lane(NamedTuple):
 class Claim(NamedTuple):
     """One attempt that this worker holds. ``args``, ``kwargs`` and ``options`` are JSON text, times are epochs.
 
-    ``context`` is the JSON text of what few tasks have: ``parent_id root_id retries expires cancelled``.
+    ``context`` is the JSON text of what few tasks have: ``parent_id root_id group_id group_index chord retries expires
+    cancelled``. ``in_workflow`` says that it matters to other tasks how this one ends.
     """
 
     id: str
@@ -32,10 +33,14 @@ class Claim(NamedTuple):
     created: float
     claimed: float
     context: str | None = None
+    in_workflow: bool = False
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended: ``value``, ``error`` and ``retry`` are JSON text, times are epochs in seconds."""
+    """How an attempt ended: ``value``, ``error`` and ``retry`` are JSON text, times are epochs in seconds.
+
+    ``grown`` is what it adds to its workflow, as JSON text (``store.grow``).
+    """
 
     id: str
     attempt: int
@@ -45,6 +50,7 @@ class Outcome(NamedTuple):
     started: float | None = None
     finished: float = 0.0
     retry: str | None = None
+    grown: str | None = None
 
     @classmethod
     def succeeded(cls, id: str, attempt: int, value: str, started: float, finished: float) -> Outcome:
@@ -67,6 +73,11 @@ class Outcome(NamedTuple):
     def retried(cls, id: str, attempt: int, error: str, started: float, finished: float, retry: str) -> Outcome:
         """It runs again; ``retry`` says when, and what is changed: ``countdown args kwargs queue priority options``."""
         return cls(id, attempt, Ending.RETRIED, None, error, started, finished, retry)
+
+    @classmethod
+    def replaced(cls, id: str, attempt: int, grown: str, started: float, finished: float) -> Outcome:
+        """Another takes its place, and it will end as that does."""
+        return cls(id, attempt, Ending.REPLACED, None, None, started, finished, None, grown)
 
     @classmethod
     def settled(cls, id: str, attempt: int, started: float, finished: float) -> Outcome:
@@ -114,3 +125,7 @@ class StoredResult(NamedTuple):
     attempt: int
     worker: str
     finished_at: Any
+
+    @property
+    def celery_state(self) -> str:
+        return State(self.state).celery_name

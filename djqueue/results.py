@@ -16,7 +16,10 @@ from .control import revoke
 from .exceptions import TimeoutError
 from .lookup import TaskLookup
 from .records import StoredResult
+from .resultsets import GroupResult, ResultSet, result_from_tuple
+from .resulttree import ResultNode
 from .store import results as stored
+from .store.resume import resume
 from .store.wakeup import send_held_back
 
 FIRST_LOOK = 0.0005
@@ -35,14 +38,18 @@ class EnqueuedIn:
         self.committed = False
 
 
-class AsyncResult(TaskLookup):
-    """The state and result of a task, by its id."""
+class AsyncResult(TaskLookup, ResultNode, of_one_task=True):
+    """The state and result of a task, by its id.
 
-    __slots__ = ("_transaction", "ignored")
+    ``parent`` is the result before this one, where this one came from applying a workflow.
+    """
 
-    def __init__(self, id: str) -> None:
+    __slots__ = ("_transaction", "ignored", "parent")
+
+    def __init__(self, id: str, parent: Any = None) -> None:
         super().__init__(id)
         self.ignored = False
+        self.parent = parent
         self._transaction: EnqueuedIn | None = None
 
     @classmethod
@@ -50,6 +57,7 @@ class AsyncResult(TaskLookup):
         """Return the result of a task that was enqueued just now under a canonical id."""
         result = cls.__new__(cls)
         result.id, result.ignored, result._transaction = id, ignored, transaction
+        result.parent = None
         return result
 
     def get(
@@ -61,11 +69,13 @@ class AsyncResult(TaskLookup):
         on_message: Callable[[dict[str, Any]], Any] | None = None,
         on_interval: Callable[[], Any] | None = None,
         disable_sync_subtasks: bool = True,
+        follow_parents: bool = True,
     ) -> Any:
         """Wait for the task and return its result.
 
         Looks often at first and then at most every ``interval`` seconds. A failed task raises its exception, unless
-        ``propagate`` is false, when it is returned. ``on_interval`` is called after each look that found no result,
+        ``propagate`` is false, when it is returned. If it failed because another did, that one's exception is raised,
+        unless ``follow_parents`` is false. ``on_interval`` is called after each look that found no result,
         ``on_message`` with ``{"task_id", "status", "result"}`` when such a look finds another state or progress than
         before, ``callback`` with id and value at the end. Raises ``djqueue.exceptions.TimeoutError`` after ``timeout``
         seconds, and ``RuntimeError`` inside a task, which would block a slot that the awaited task may need.
@@ -79,7 +89,8 @@ class AsyncResult(TaskLookup):
             return None
         self._check_visible()
         looks = [look for look in (on_message and self._watch(on_message), on_interval) if look]
-        value = self.outcome_of(self._wait(timeout, interval, looks), propagate=propagate)
+        found = self._wait(timeout, interval, looks)
+        value = self.outcome_of(found, propagate=propagate, follow_parents=propagate and follow_parents)
         if callback is not None:
             callback(self.id, value)
         return value
@@ -119,6 +130,19 @@ class AsyncResult(TaskLookup):
             pause = min(interval, max(FIRST_LOOK, waited * 0.1))
             time.sleep(pause if timeout is None else min(pause, timeout - waited))
         return found
+
+    @property
+    def children(self) -> list[Any]:
+        """The results of the tasks that this one has caused so far; those of one group as a ``GroupResult``."""
+        with connections[settings.DATABASE].cursor() as cursor:
+            caused = stored.read_children(cursor, self.id)
+        found: dict[str, Any] = {}
+        for id, group_id in caused:
+            if group_id is None:
+                found[id] = AsyncResult(id, self)
+            else:
+                found.setdefault(group_id, GroupResult(group_id, parent=self)).results.append(AsyncResult(id))
+        return list(found.values())
 
     def revoke(
         self,
@@ -169,11 +193,22 @@ class AsyncResult(TaskLookup):
             callback(self)
         return self
 
+    def retry(self) -> None:
+        """Have a task that failed, or was cancelled, run again, under its id; what failed with it waits for it again.
+
+        In a transaction that happens when it commits. Raises ``ValueError`` for a task that has not failed itself.
+        """
+        with connections[settings.DATABASE].cursor() as cursor:
+            resume(cursor, self.id)
+
     def forget(self) -> None:
-        """Delete the task and its result. A task that has not finished stays."""
+        """Delete the task and its result. One that has not finished stays, or whose value a chord still needs."""
         with connections[settings.DATABASE].cursor() as cursor:
             stored.forget(cursor, [self.id])
 
     def __getstate__(self) -> object:
         # What is kept or sent elsewhere cannot learn that the transaction it was made in has committed.
-        return None, {"id": self.id, "ignored": self.ignored, "_transaction": None}
+        return None, {"id": self.id, "ignored": self.ignored, "parent": self.parent, "_transaction": None}
+
+
+__all__ = ["AsyncResult", "EnqueuedIn", "GroupResult", "ResultSet", "result_from_tuple"]

@@ -41,6 +41,10 @@ class ArgumentCheck:
         self.further_name = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
         """The name that all further ones share, or an empty string."""
 
+    def takes_more_than(self, number: int) -> bool:
+        """Whether the function takes more positional arguments than that."""
+        return self._most > number
+
     def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise ``TypeError`` with the message that the call itself would give."""
         if not kwargs and self._fewest <= len(args) <= self._most and not self._keyword_needed:

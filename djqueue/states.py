@@ -75,6 +75,8 @@ class Ending(IntEnum):
     """It asked to run again."""
     SETTLED = 12
     """It succeeded and its own transaction has settled it: there is nothing left to write."""
+    REPLACED = 13
+    """Another takes its place, and it waits for that."""
 
 
 class ScheduleReason(IntEnum):

@@ -39,6 +39,7 @@ def test_everything_has_a_default():
             "SCHEDULE_RUNS_KEPT": 7 * 86400,
             "ALWAYS_EAGER": False,
             "EAGER_PROPAGATES": False,
+            "ALLOW_ERROR_CB_ON_CHORD_HEADER": False,
             "SERIALIZER": "json",
             "RESULT_SERIALIZER": "json",
             "ACCEPT_CONTENT": ("json",),

@@ -17,13 +17,13 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf converters crontab encryption events exceptions limits records routing schedules"
-    " serializers signals signature_check states uuid7",
+    "pure": "backoff calls conf converters crontab encryption events exceptions limits planned records routing"
+    " schedules serializers signals signature_check states uuid7",
     "rows": "migrations models store",
-    "asking": "attempt context control decorator definition eager enqueue lookup options redaction registry"
-    " results retrying task_logging typed_arguments updates workflows",
+    "asking": "attempt canvas context control decorator definition eager enqueue lookup options redaction registry"
+    " results resultsets resulttree retrying task_logging typed_arguments updates workflows",
     "doing": "beat worker",
-    "edges": "admin apps backend checks doctor management observability testing",
+    "edges": "admin apps backend checks doctor management observability tasks testing",
 }
 LAYER_OF = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
 OPTIONAL = {
@@ -152,6 +152,9 @@ def test_only_enqueue_inserts_tasks():
     importers = {module for module in sources() if "djqueue.store.insert" in imports(module)}
     # The migrations take the procedure's text from there.
     assert importers == {"djqueue.enqueue", "djqueue.store.routines"}
+    importers = {module for module in sources() if "djqueue.store.plant" in imports(module)}
+    # What a running task adds to its workflow is inserted when it is settled.
+    assert importers == {"djqueue.canvas.planting", "djqueue.store.grow"}
 
 
 @pytest.mark.parametrize("module", [m for m in sources() if part_of(m) in {"admin", "doctor", "worker", "results"}])

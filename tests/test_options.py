@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from djqueue import TaskDefinition, current_task
+from djqueue import AsyncResult, TaskDefinition, current_task, group
 from djqueue.backoff import backoff
 from djqueue.context import Request, running
 from djqueue.decorator import define
@@ -89,9 +89,14 @@ def test_children_are_listed_unless_trail_is_off(db):
         noop.apply_async(add_to_parent=False)
         assert current_task.request.children == [child]
         assert Task.objects.filter(parent_id=current_task.request.id).count() == 2
+        assert AsyncResult(current_task.request.id).children == [child]
     with running_here(defined(trail=False)):
         noop.delay()
+        group(noop.s(), noop.s()).apply_async()
+        noop.delay_many([((), {})])
         assert current_task.request.children is None
+        assert Task.objects.filter(parent_id=current_task.request.id).count() == 4
+        assert AsyncResult(current_task.request.id).children == []
 
 
 def test_an_option_that_changes_nothing_is_checked_all_the_same():

@@ -13,7 +13,9 @@ import pytest
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from djqueue.store.advance import ADVANCE
 from djqueue.store.claim import CLAIM
+from djqueue.store.conclude import CONCLUDE
 from djqueue.store.floor import LOWEST
 from djqueue.store.functions import PINS, Function
 from djqueue.store.insert import INSERT_READY
@@ -23,10 +25,12 @@ from djqueue.store.promote import PROMOTE
 from djqueue.store.release import RELEASE
 from djqueue.store.retry import RETRY
 from djqueue.store.settle import SETTLE
+from djqueue.store.values import REPR, VALUES
 
 # Which index of which table each statement may read. A table that is only written to is not read at all.
 INDEXES: dict[Function, set[str]] = {
     CLAIM: {
+        "djqueue_taskgroup_pkey",
         "djqueue_readytask_pkey",
         "djqueue_task_pkey",
         "djqueue_worker_pkey",
@@ -41,7 +45,18 @@ INDEXES: dict[Function, set[str]] = {
     GAPS: {"djqueue_readytask_pkey"},
     LOWEST: {"djqueue_readytask_pkey"},
 }
-TABLES = ("task", "readytask", "runningtask", "scheduledtask", "taskresult", "taskattempt", "cancelledtask")
+# Those that are several statements: tests/test_workflows_store.py counts what they read.
+BLOCKS = (ADVANCE, CONCLUDE, REPR, VALUES)
+TABLES = (
+    "task",
+    "readytask",
+    "runningtask",
+    "scheduledtask",
+    "taskresult",
+    "taskattempt",
+    "cancelledtask",
+    "taskgroup",
+)
 
 # Keys that grow with the row, as those of real tasks do.
 ID = "lpad(to_hex(n), 32, '0')::uuid"
@@ -190,7 +205,7 @@ class TestInstalledFunctions:
 
     def test_every_function_of_the_app_is_covered_here(self, cursor):
         cursor.execute("SELECT proname FROM pg_proc WHERE proname LIKE 'djqueue%%'")
-        covered = {function.name for function in INDEXES} | {INSERT_READY.name}
+        covered = {routine.name for routine in (*INDEXES, *BLOCKS, INSERT_READY)}
         assert {name for (name,) in cursor.fetchall()} == covered
 
     def test_no_hot_table_has_an_index_or_constraint_beyond_what_is_named_here(self, cursor):
@@ -205,8 +220,9 @@ class TestInstalledFunctions:
             "djqueue_readytask": 1,
             "djqueue_runningtask": 2,
             "djqueue_scheduledtask": 2,
-            "djqueue_task": 1,
+            "djqueue_task": 4,  # three of them hold only what belongs to a workflow or has a parent
             "djqueue_taskattempt": 1,
+            "djqueue_taskgroup": 2,
             "djqueue_taskresult": 3,
         }
         cursor.execute("SELECT conname FROM pg_constraint WHERE contype = 'f' AND conname LIKE 'djqueue%%'")

@@ -49,7 +49,7 @@ def test_every_option_of_a_definition_is_listed_with_its_default():
 
 
 def test_every_argument_of_a_call_is_listed():
-    arguments = calls.PLACING | calls.KEPT | {"stamped_headers"}
+    arguments = calls.PLACING | calls.KEPT | calls.LINKING | {"stamped_headers"}
     assert {code(row[0]) for row in rows(CALLS)} == arguments
 
 

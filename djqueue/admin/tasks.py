@@ -62,7 +62,7 @@ class TaskAdmin(ReadOnlyAdmin):
         (_("Call"), {"fields": ("pretty_args", "pretty_kwargs", "pretty_options")}),
         (_("Outcome"), {"fields": ("outcome", "unsuccessful_attempts")}),
         (_("Limits"), {"fields": ("expires", "max_retries")}),
-        (_("Family"), {"fields": ("parent", "root", "group_id", "group_index")}),
+        (_("Family"), {"fields": ("parent", "root", "group_id", "group_index", "workflow_id")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -7,6 +7,7 @@ from .schedule_runs import ScheduleRun
 from .schedules import Schedule
 from .task import Task
 from .worker import Worker
+from .workflows import TaskGroup, WaitingTask
 
 __all__ = [
     "CancelledTask",
@@ -18,6 +19,8 @@ __all__ = [
     "ScheduledTask",
     "Task",
     "TaskAttempt",
+    "TaskGroup",
     "TaskResult",
+    "WaitingTask",
     "Worker",
 ]

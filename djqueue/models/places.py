@@ -85,7 +85,6 @@ class RunningTask(models.Model):
     attempt = models.IntegerField()
     worker = models.ForeignKey(Worker, on_delete=models.DO_NOTHING, db_constraint=False, related_name="running_tasks")
     claimed_at = models.DateTimeField()
-    deadline = models.DateTimeField(null=True)
     once = models.BooleanField(db_default=False)
     state = models.TextField(null=True)  # noqa: DJ001 - an empty state is not no state
     meta = models.JSONField(null=True)

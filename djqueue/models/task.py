@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
-from django.db.models import Case, Exists, OuterRef, QuerySet, Value, When
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
@@ -15,6 +15,9 @@ from djqueue.uuid7 import new_uuid
 
 class TaskQuerySet(QuerySet["Task"]):
     """Tasks by where they stand. Each name is one query on the narrow table that knows."""
+
+    def waiting(self) -> TaskQuerySet:
+        return self.filter(waiting__isnull=False)
 
     def scheduled(self) -> TaskQuerySet:
         return self.filter(scheduled__isnull=False)
@@ -33,16 +36,18 @@ class TaskQuerySet(QuerySet["Task"]):
             ~Exists(self._elsewhere("RunningTask")),
             ~Exists(self._elsewhere("ScheduledTask")),
             ~Exists(self._elsewhere("TaskResult")),
+            ~Exists(self._elsewhere("WaitingTask")),
         )
 
     def with_state(self) -> TaskQuerySet:
-        """Annotate ``state_code``, a ``State``, by three index probes a row: meant for a page of rows."""
+        """Annotate ``state_code``, a ``State``, by four index probes a row: meant for a page of rows."""
         results = self._elsewhere("TaskResult")
         return self.annotate(
             state_code=Case(
                 When(Exists(results), then=models.Subquery(results.values("state")[:1])),
                 When(Exists(self._elsewhere("RunningTask")), then=Value(State.RUNNING.value)),
                 When(Exists(self._elsewhere("ScheduledTask")), then=Value(State.SCHEDULED.value)),
+                When(Exists(self._elsewhere("WaitingTask")), then=Value(State.WAITING.value)),
                 default=Value(State.READY.value),
                 output_field=models.SmallIntegerField(),
             )
@@ -60,7 +65,8 @@ class Task(models.Model):
     """One requested run of a definition.
 
     ``options`` holds what few tasks need (``ignore_result``, limits, headers); ``root_id`` is null for a task
-    that nothing caused. Written once, never updated.
+    that nothing caused. ``workflow_id`` is set if it matters to other tasks how this one ends. Written once; only the
+    arguments of a step change, when it gets the result before it.
     """
 
     id = models.UUIDField(_("id"), primary_key=True, default=new_uuid, editable=False)
@@ -76,6 +82,7 @@ class Task(models.Model):
     group_index = models.IntegerField(null=True)
     created_at = models.DateTimeField(_("created"), db_default=Now())
     expires_at = models.DateTimeField(_("expires"), null=True)
+    workflow_id = models.UUIDField(null=True)
     max_retries = models.SmallIntegerField(_("maximum of retries"), null=True)
 
     objects = TaskQuerySet.as_manager()
@@ -86,11 +93,17 @@ class Task(models.Model):
         default_permissions = ("view", "delete")
         db_table_comment = "One requested run each; written once, never updated."
         required_db_features = ("supports_comments",)
-        constraints = [
-            models.CheckConstraint(
-                name="djqueue_task_priority", condition=models.Q(priority__gte=-100, priority__lte=100)
+        # Partial, so that a plain task is in none of them.
+        indexes = [
+            models.Index(fields=["parent_id"], name="djqueue_task_parent", condition=Q(parent_id__isnull=False)),
+            models.Index(
+                fields=["group_id", "group_index"], name="djqueue_task_group", condition=Q(group_id__isnull=False)
             ),
-            models.CheckConstraint(name="djqueue_task_named", condition=~models.Q(name="") & ~models.Q(queue="")),
+            models.Index(fields=["workflow_id"], name="djqueue_task_workflow", condition=Q(workflow_id__isnull=False)),
+        ]
+        constraints = [
+            models.CheckConstraint(name="djqueue_task_priority", condition=Q(priority__gte=-100, priority__lte=100)),
+            models.CheckConstraint(name="djqueue_task_named", condition=~Q(name="") & ~Q(queue="")),
         ]
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ values    JSON text with Celery's extra types
 formats   the serializers by name: json, msgpack, yaml, pickle, yours
 rules     what the settings allow, and the codec
 wrappers  what stands in a column for bytes
+handed_on what the database makes of results for a later step
 payloads  arguments and results
 errors    exceptions as data
 ========= ==============================================================
@@ -19,6 +20,7 @@ from .errors import encode_error as encode_error
 from .errors import format_traceback as format_traceback
 from .errors import stored_traceback as stored_traceback
 from .formats import register_serializer as register_serializer
+from .handed_on import describe as describe
 from .payloads import decode_arguments as decode_arguments
 from .payloads import decode_result as decode_result
 from .payloads import encode_arguments as encode_arguments
@@ -27,4 +29,3 @@ from .rules import Codec as Codec
 from .rules import check_serializer as check_serializer
 from .values import decode as decode
 from .values import encode as encode
-from .wrappers import describe as describe

@@ -39,14 +39,14 @@ def encode_error(error: BaseException, *, with_traceback: bool = True) -> str:
     return encode({**names, "exc_message": [HIDDEN], "traceback": HIDDEN, "sealed": sealed})
 
 
-def decode_error(text: str) -> BaseException:
-    """Rebuild an exception from its JSON text.
+def decode_error(text: str, *, follow_parents: bool = False) -> BaseException:
+    """Rebuild an exception from its JSON text, or with ``follow_parents`` the one that caused it in another task.
 
     Only classes of modules that are imported already are used; for an unknown one a class of its name is made. Raises
     ``SecurityError`` if the name belongs to something that is not an exception, and ``DecodeError`` if it is encrypted
     and cannot be decrypted.
     """
-    stored = _opened(text)
+    stored = _opened(text, follow_parents=follow_parents)
     kind = _exception_class(stored.get("exc_module"), stored["exc_type"])
     message = stored.get("exc_message")
     arguments = message if isinstance(message, list) else [message]
@@ -67,8 +67,10 @@ def stored_traceback(text: str) -> str | None:
     return traceback
 
 
-def _opened(text: str) -> dict[str, Any]:
+def _opened(text: str, *, follow_parents: bool = False) -> dict[str, Any]:
     stored: dict[str, Any] = decode(text)
+    if follow_parents and stored.get("cause"):
+        stored = stored["cause"]
     if isinstance(sealed := stored.get("sealed"), dict):
         stored.update(unseal(sealed))
     return stored

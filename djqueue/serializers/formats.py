@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -78,8 +79,21 @@ def _msgpack() -> Any:
 
 
 def _to_yaml(value: Any) -> str:
-    text: str = _yaml().safe_dump(value)
+    text: str = _yaml().dump(value, Dumper=_yaml_dumper())
     return text
+
+
+@cache
+def _yaml_dumper() -> Any:
+    """Return yaml's safe dumper, which takes signatures for the dicts that they are."""
+
+    def represent(dumper: Any, value: Any) -> Any:
+        own = getattr(value, "__json__", None)
+        return dumper.represent_data(own()) if callable(own) else dumper.represent_undefined(value)
+
+    Dumper: Any = type("Dumper", (_yaml().SafeDumper,), {})
+    Dumper.add_multi_representer(dict, represent)
+    return Dumper
 
 
 def _from_yaml(body: bytes) -> Any:

@@ -6,7 +6,6 @@ otherwise holds a list.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +14,10 @@ from django.db.models import Model, QuerySet
 from djqueue.conf import settings
 from djqueue.exceptions import DecodeError, EncodeError
 
+from .handed_on import PREVIOUS, is_with_previous, opened, special
 from .rules import check_accepted, check_serializer, rules
 from .values import decode, encode, hint
-from .wrappers import WRAPPER, dump, is_wrapper, unwrap, wrap, wrap_bytes
+from .wrappers import dump, is_wrapper, unwrap, wrap, wrap_bytes
 
 
 def encode_arguments(
@@ -79,7 +79,13 @@ def decode_arguments(args: str, kwargs: str, name: str = "") -> tuple[Sequence[A
 
     Raises ``SecurityError`` if their serializer is not accepted, and ``DecodeError`` if they cannot be read.
     """
-    stored = _decode(args)
+    return _read_arguments(_decode(args), kwargs, name)
+
+
+def _read_arguments(stored: Any, kwargs: str, name: str) -> tuple[Sequence[Any], dict[str, Any]]:
+    if is_with_previous(stored):
+        values, named = _read_arguments(stored["args"], kwargs, name)
+        return [opened(stored[PREVIOUS]), *values], named
     if type(stored) is dict and is_wrapper(stored):
         values, named = _pair(unwrap(stored), name)
     else:
@@ -131,7 +137,7 @@ def encode_result(name: str, value: Any, serializer: str | None = None, *, what:
 
 def _plain_result(value: Any) -> str:
     text = encode(value)
-    if text.startswith("{") and WRAPPER in text and is_wrapper(json.loads(text)):
+    if special(text):
         # What only looks like a wrapper, perhaps made to be taken for one, goes into a real one.
         return wrap_bytes(text.encode(), "json", None)
     return text
@@ -141,10 +147,17 @@ def decode_result(text: str) -> Any:
     """Return a stored result. Raises as ``decode_arguments`` does."""
     if text == "null":
         return None
-    if text.startswith("{") and WRAPPER in text and is_wrapper(stored := json.loads(text)):
-        return unwrap(stored)
-    check_accepted("json")
-    return _decode(text)
+    value = _decode(text)
+    if special(text):
+        return opened(value)
+    if not _is_nothing(value):
+        check_accepted("json")
+    return value
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether no payload is in it: the results of a group whose tasks return nothing."""
+    return value is None or (isinstance(value, list) and all(map(_is_nothing, value)))
 
 
 def _decode(text: str) -> Any:

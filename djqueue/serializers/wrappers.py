@@ -22,8 +22,8 @@ QUOTED_CHARACTERS = 200
 _WRAPPER_KEYS = ({"__serializer__", "body"}, {"__serializer__", "body", "encrypted"})
 
 
-def describe(stored: object) -> str | None:
-    """Return what to show of a column's value instead of a wrapper; None if it is none."""
+def describe_wrapper(stored: object) -> str | None:
+    """Return what to show instead of a wrapper; None if it is none."""
     if not isinstance(stored, dict) or not is_wrapper(stored):
         return None
     if stored.get("encrypted"):

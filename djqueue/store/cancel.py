@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
+
+from .advance import advance_with, lock_workflows_of
 
 # Why this shape. A waiting task is cancelled by whoever locks the row of its place, so a claim and a cancellation never
 # both have it. The line has no index by task; one lane is read for all tasks of it at once, which takes the longer
@@ -26,12 +31,22 @@ scheduled AS (
     ))
     RETURNING task_id, attempt
 ),
+unreleased AS (
+    DELETE FROM djqueue_waitingtask
+    WHERE task_id = ANY (ARRAY(
+        SELECT waiting.task_id FROM djqueue_waitingtask AS waiting
+        WHERE waiting.task_id IN (SELECT id FROM asked)
+        FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING task_id, attempt
+),
 lane AS MATERIALIZED (
     SELECT DISTINCT task.queue, task.priority
     FROM djqueue_task AS task
     WHERE task.id IN (SELECT id FROM asked)
         AND NOT EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = task.id)
         AND NOT EXISTS (SELECT FROM djqueue_scheduledtask AS waiting WHERE waiting.task_id = task.id)
+        AND NOT EXISTS (SELECT FROM djqueue_waitingtask AS waiting WHERE waiting.task_id = task.id)
 ),
 ready AS (
     DELETE FROM djqueue_readytask
@@ -45,7 +60,9 @@ ready AS (
     RETURNING task_id, attempt
 ),
 cancelled AS MATERIALIZED (
-    SELECT task_id, attempt FROM scheduled UNION ALL SELECT task_id, attempt FROM ready
+    SELECT task_id, attempt FROM scheduled
+    UNION ALL SELECT task_id, attempt FROM unreleased
+    UNION ALL SELECT task_id, attempt FROM ready
 ),
 stored AS (
     INSERT INTO djqueue_taskresult (task_id, state, attempt, worker, error, finished_at)
@@ -62,6 +79,8 @@ noted AS (
 )
 SELECT task_id::text FROM cancelled
 """
+
+JOINED = "SELECT id::text FROM djqueue_task WHERE id = ANY (%s::uuid[]) AND workflow_id IS NOT NULL"
 
 # A note about a finished task has done its work; one about an unknown task is remembered for a while.
 FORGET = """
@@ -95,9 +114,37 @@ def cancel(
 ) -> set[str]:
     """Cancel tasks and return the ids of those that were waiting; they have ended with ``error`` (JSON text).
 
-    For the others that have not finished a note is left.
+    What waits for them ends with them. Tasks of workflows are cancelled when a transaction that is open has committed,
+    and are not in the answer then. For the others that have not finished a note is left.
     """
-    cursor.execute(CANCEL, {"ids": list(ids), "error": error, "terminate": terminate, "signum": signum})
+    values = {"error": error, "terminate": terminate, "signum": signum}
+    cursor.execute(JOINED, (list(ids),))
+    joined = [row[0] for row in cursor.fetchall()]
+    if not joined:
+        return _cancel(cursor, ids, values)
+    alone = [task_id for task_id in ids if task_id not in set(joined)]
+    cancelled = _cancel(cursor, alone, values) if alone else set()
+    if cursor.db.in_atomic_block:
+        # Its workflow would stand still until this transaction ends.
+        later = partial(cancel_later, cursor.db, joined, error, terminate=terminate, signum=signum)
+        transaction.on_commit(later, using=cursor.db.alias)
+        return cancelled
+    with transaction.atomic(using=cursor.db.alias):
+        lock_workflows_of(cursor, joined)
+        ended = _cancel(cursor, joined, values)
+        advance_with(cursor, ended)
+    return cancelled | ended
+
+
+def cancel_later(
+    connection: BaseDatabaseWrapper, ids: Sequence[str], error: str, *, terminate: bool, signum: int | None
+) -> None:
+    with connection.cursor() as cursor:
+        cancel(cursor, ids, error, terminate=terminate, signum=signum)
+
+
+def _cancel(cursor: CursorWrapper, ids: Sequence[str], values: dict[str, Any]) -> set[str]:
+    cursor.execute(CANCEL, {"ids": list(ids), **values})
     return {row[0] for row in cursor.fetchall()}
 
 

@@ -25,7 +25,8 @@ CLAIM = Function(
     arguments=("bigint", "text[]", "smallint[]", "bigint[]", "integer"),
     returns=(
         "id text, attempt integer, name text, args text, kwargs text, options text, "
-        "queue text, priority smallint, created double precision, claimed double precision, context text"
+        "queue text, priority smallint, created double precision, claimed double precision, context text, "
+        "in_workflow boolean"
     ),
     statement="""
 WITH picked AS MATERIALIZED (
@@ -52,12 +53,19 @@ claimed AS MATERIALIZED (
     SELECT
         task.id, picked.attempt + 1 AS attempt, task.name, task.args, task.kwargs, task.options,
         task.queue, task.priority, task.created_at, clock_timestamp() AS claimed_at,
+        task.workflow_id IS NOT NULL AS in_workflow,
         CASE WHEN
-            task.parent_id IS NOT NULL OR task.expires_at IS NOT NULL OR picked.attempt > 0
-            OR note.task_id IS NOT NULL
+            task.parent_id IS NOT NULL OR task.workflow_id IS NOT NULL OR task.group_id IS NOT NULL
+            OR task.expires_at IS NOT NULL OR picked.attempt > 0 OR note.task_id IS NOT NULL
         THEN json_build_object(
             'parent_id', task.parent_id,
             'root_id', task.root_id,
+            'workflow_id', task.workflow_id,
+            'group_id', task.group_id,
+            'group_index', task.group_index,
+            'chord', (
+                SELECT true FROM djqueue_taskgroup WHERE id = task.group_id AND pending IS NOT NULL LIMIT 1
+            ),
             'expires', extract(epoch FROM task.expires_at),
             'retries', (
                 SELECT count(*) FROM djqueue_taskattempt AS earlier
@@ -83,7 +91,8 @@ SELECT
     claimed.queue, claimed.priority,
     extract(epoch FROM claimed.created_at)::double precision,
     extract(epoch FROM claimed.claimed_at)::double precision,
-    claimed.context::text
+    claimed.context::text,
+    claimed.in_workflow
 FROM claimed
 """,
 )

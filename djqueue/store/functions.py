@@ -78,6 +78,26 @@ class Function(Routine):
 
 
 @dataclass(frozen=True)
+class Block(Routine):
+    """Several statements with variables; ``returns`` is what follows RETURNS, and ``$1`` … are its arguments."""
+
+    returns: str
+    declare: str
+    statements: str
+
+    kind = "FUNCTION"
+
+    @property
+    def body(self) -> str:
+        pins = "\n".join(f"SET {name} = {value}" for name, value in PINS.items())
+        return (
+            f"RETURNS {self.returns}\nLANGUAGE plpgsql\n{pins}\n"
+            f"AS $function$\n#variable_conflict use_column\nDECLARE\n{self.declare}\n"
+            f"BEGIN\n{self.statements}\nEND\n$function$"
+        )
+
+
+@dataclass(frozen=True)
 class Procedure(Routine):
     """Statements that are too simple to be planned wrongly, and that a CALL saves from being parsed each time."""
 

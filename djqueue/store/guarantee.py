@@ -10,6 +10,7 @@ from django.db.backends.utils import CursorWrapper
 
 from djqueue.records import Outcome
 
+from .conclude import CONCLUDE
 from .settle import SETTLE
 
 # Fenced like settling. Committed before the task starts, and waiting for the disk: from now on, losing the attempt or
@@ -23,13 +24,15 @@ HELD = "SELECT FROM djqueue_runningtask WHERE task_id = %s AND attempt = %s AND 
 
 # The database's clock dates it, since only the worker knows how that of this machine differs.
 SETTLE_ONE = f"""
-SELECT id
+SELECT settled.id
 FROM (SELECT extract(epoch FROM clock_timestamp())::double precision AS epoch) AS now
 CROSS JOIN LATERAL {SETTLE.name}(
     %s, %s, ARRAY[%s]::uuid[], ARRAY[%s]::integer[], ARRAY[%s]::smallint[], %s::jsonb, '{{}}'::jsonb,
     ARRAY[now.epoch - %s]::double precision[], ARRAY[now.epoch]::double precision[]
-)
+) AS settled (id)
 """
+# What waits for it goes on in the same transaction.
+CONCLUDE_ONE = SETTLE_ONE.replace(SETTLE.name, CONCLUDE.name)
 
 
 def mark_started(cursor: CursorWrapper, worker_id: int, task_id: str, attempt: int) -> bool:
@@ -44,14 +47,16 @@ def is_held(cursor: CursorWrapper, worker_id: int, task_id: str, attempt: int) -
     return cursor.fetchone() is not None
 
 
-def settle_own(cursor: CursorWrapper, worker_id: int, worker_name: str, outcome: Outcome) -> bool:
+def settle_own(
+    cursor: CursorWrapper, worker_id: int, worker_name: str, outcome: Outcome, *, in_workflow: bool = False
+) -> bool:
     """Store how an attempt ended as part of the cursor's transaction; False if the worker holds it no longer.
 
     ``started`` and ``finished`` of the outcome are only read for their difference, in seconds.
     """
     assert outcome.started is not None
     cursor.execute(
-        SETTLE_ONE,
+        CONCLUDE_ONE if in_workflow else SETTLE_ONE,
         (
             worker_id,
             worker_name,

@@ -12,6 +12,7 @@ EXAMPLES = 5
 PLACES = {
     "ready": "djqueue_readytask",
     "scheduled": "djqueue_scheduledtask",
+    "waiting": "djqueue_waitingtask",
     "running": "djqueue_runningtask",
     "finished": "djqueue_taskresult",
 }
@@ -67,6 +68,41 @@ RULES = (
         SELECT standing.place || ' ' || standing.task_id
         FROM ({STANDING} UNION ALL SELECT task_id, 'attempt' FROM djqueue_taskattempt) AS standing
         WHERE NOT EXISTS (SELECT FROM djqueue_task AS task WHERE task.id = standing.task_id)
+        """,
+    ),
+    Rule(
+        "waiting-for-nothing",
+        "task(s) wait for something that has ended or is unknown, so that nothing will ever release them",
+        "A bug, or rows deleted by hand. Cancel these tasks and apply their workflow again.",
+        """
+        SELECT waiting.task_id || ' (for ' || waiting.waits_for || ')'
+        FROM djqueue_waitingtask AS waiting
+        WHERE NOT EXISTS (
+            SELECT FROM djqueue_task AS task
+            WHERE task.id = waiting.waits_for
+                AND NOT EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = task.id)
+        ) AND NOT EXISTS (
+            SELECT FROM djqueue_taskgroup AS awaited
+            WHERE awaited.id = waiting.waits_for AND awaited.pending > 0 AND NOT awaited.failed
+        )
+        """,
+    ),
+    Rule(
+        "groups-miscounted",
+        "group(s) count another number of unfinished members than there are",
+        "A bug, or rows deleted by hand. Cancel what waits for these groups and apply their workflow again.",
+        """
+        SELECT awaited.id || ' (' || awaited.pending || ' pending)'
+        FROM djqueue_taskgroup AS awaited
+        WHERE awaited.pending IS NOT NULL AND NOT awaited.failed AND awaited.pending > 0 AND awaited.pending <> (
+            SELECT count(*) FROM djqueue_task AS task
+            WHERE task.group_id = awaited.id AND NOT EXISTS (
+                SELECT FROM djqueue_taskresult AS result WHERE result.task_id = task.id AND result.state = 5
+            )
+        ) + (
+            SELECT count(*) FROM djqueue_taskgroup AS inner_group
+            WHERE inner_group.group_id = awaited.id AND inner_group.pending > 0
+        )
         """,
     ),
     Rule(

@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 
 from djqueue.records import Outcome
 
+from .advance import advance
 from .functions import Function
 from .settle import array_literal
 
@@ -84,15 +85,19 @@ async def lose(
     Returns, for each attempt that ``worker_id`` still held, whether the task failed for good.
     """
     ordered = sorted(outcomes)
-    cursor = await connection.execute(
-        CALL,
-        (
-            worker_id,
-            worker_name,
-            array_literal(o.id for o in ordered),
-            array_literal(str(o.attempt) for o in ordered),
-            "{" + ",".join(f'"{o.id}":{o.error}' for o in ordered) + "}",
-            crash_limit,
-        ),
-    )
-    return {row[0]: row[1] for row in await cursor.fetchall()}
+    async with connection.transaction():
+        cursor = await connection.execute(
+            CALL,
+            (
+                worker_id,
+                worker_name,
+                array_literal(o.id for o in ordered),
+                array_literal(str(o.attempt) for o in ordered),
+                "{" + ",".join(f'"{o.id}":{o.error}' for o in ordered) + "}",
+                crash_limit,
+            ),
+        )
+        fate = {row[0]: row[1] for row in await cursor.fetchall()}
+        if failed := [task_id for task_id, for_good in fate.items() if for_good]:
+            await advance(connection, failed)
+    return fate

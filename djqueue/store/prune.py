@@ -14,6 +14,8 @@ MOST_SECONDS = 2
 
 # Why this shape. For each state a bounded number of the oldest rows by the index on finished_at and state; each call is
 # its own transaction, so retention never holds locks or a snapshot for long. SKIP LOCKED lets several workers prune.
+# What the body of a chord has yet to be given stays; these subqueries are scalar, so that they are never made a join of
+# all tasks.
 PRUNE = """
 WITH kept AS MATERIALIZED (
     SELECT * FROM unnest(%(states)s::smallint[], %(seconds)s::double precision[]) AS kept (state, seconds)
@@ -26,6 +28,12 @@ old AS MATERIALIZED (
         FROM djqueue_taskresult AS result
         WHERE result.state = kept.state
             AND result.finished_at < statement_timestamp() - make_interval(secs => kept.seconds)
+            AND NOT coalesce((
+                SELECT pending > 0 AND NOT failed
+                FROM djqueue_taskgroup
+                WHERE id = (SELECT group_id FROM djqueue_task WHERE id = result.task_id LIMIT 1)
+                LIMIT 1
+            ), false)
         ORDER BY result.finished_at
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
@@ -39,6 +47,20 @@ attempts AS (
 ),
 tasks AS (
     DELETE FROM djqueue_task WHERE id = ANY (ARRAY(SELECT task_id FROM old))
+    RETURNING group_id
+),
+gone AS MATERIALIZED (
+    SELECT DISTINCT group_id FROM tasks WHERE group_id IS NOT NULL
+),
+groups AS (
+    DELETE FROM djqueue_taskgroup AS unused
+    WHERE (
+            unused.id = ANY (ARRAY(SELECT group_id FROM gone))
+            OR unused.group_id = ANY (ARRAY(SELECT group_id FROM gone))
+        )
+        AND NOT coalesce((
+            SELECT pending > 0 AND NOT failed FROM djqueue_taskgroup WHERE id = unused.group_id LIMIT 1
+        ), false)
 )
 SELECT count(*) FROM old
 """

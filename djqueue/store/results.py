@@ -16,6 +16,19 @@ FROM djqueue_taskresult
 WHERE task_id = %s
 """
 
+RESULTS = """
+SELECT task_id::text, state, value::text, error::text, attempt, worker, finished_at
+FROM djqueue_taskresult
+WHERE task_id = ANY (%s::uuid[])
+"""
+
+CHILDREN = """
+SELECT id::text, group_id::text
+FROM djqueue_task
+WHERE parent_id = %s AND options -> 'add_to_parent' IS DISTINCT FROM 'false'::jsonb
+ORDER BY id
+"""
+
 # One statement, so that a task which moves on meanwhile is seen in one place.
 PLACE = f"""
 SELECT
@@ -42,7 +55,14 @@ WHERE task_id = %(id)s AND reason = {ScheduleReason.RETRY.value}
 
 FORGET = """
 WITH result AS (
-    DELETE FROM djqueue_taskresult WHERE task_id = ANY (%s::uuid[]) RETURNING task_id
+    DELETE FROM djqueue_taskresult AS stored
+    WHERE task_id = ANY (%s::uuid[]) AND NOT coalesce((
+        SELECT pending > 0 AND NOT failed
+        FROM djqueue_taskgroup
+        WHERE id = (SELECT group_id FROM djqueue_task WHERE id = stored.task_id LIMIT 1)
+        LIMIT 1
+    ), false)
+    RETURNING task_id
 ),
 attempts AS (
     DELETE FROM djqueue_taskattempt WHERE task_id = ANY (ARRAY(SELECT task_id FROM result))
@@ -56,6 +76,19 @@ def read_result(cursor: CursorWrapper, task_id: str) -> StoredResult | None:
     cursor.execute(RESULT, (task_id,))
     row = cursor.fetchone()
     return None if row is None else StoredResult._make(row)
+
+
+def read_results(cursor: CursorWrapper, task_ids: Sequence[str]) -> dict[str, StoredResult]:
+    """Return the results of those of the tasks that have finished, by id."""
+    cursor.execute(RESULTS, (list(task_ids),))
+    return {row[0]: StoredResult._make(row[1:]) for row in cursor.fetchall()}
+
+
+def read_children(cursor: CursorWrapper, task_id: str) -> list[tuple[str, str | None]]:
+    """Return ids and groups of the tasks that a task has caused, in the order of their ids."""
+    cursor.execute(CHILDREN, (task_id,))
+    rows: list[tuple[str, str | None]] = cursor.fetchall()
+    return rows
 
 
 class Place(NamedTuple):
@@ -113,6 +146,9 @@ def read_retry_error(cursor: CursorWrapper, task_id: str) -> str | None:
 
 
 def forget(cursor: CursorWrapper, task_ids: Sequence[str]) -> int:
-    """Delete finished tasks with all that was stored about them; return how many. Unfinished ones stay."""
+    """Delete finished tasks with all that was stored about them; return how many.
+
+    Unfinished ones stay, and those whose value the body of a chord has yet to be given.
+    """
     cursor.execute(FORGET, (list(task_ids),))
     return int(cursor.rowcount)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+from .advance import ADVANCE
 from .claim import CLAIM
+from .conclude import CONCLUDE
 from .floor import LOWEST
 from .functions import Routine
 from .insert import INSERT_READY
@@ -14,8 +16,23 @@ from .promote import PROMOTE
 from .release import RELEASE
 from .retry import RETRY
 from .settle import SETTLE
+from .values import REPR, VALUES
 
-ROUTINES: tuple[Routine, ...] = (INSERT_READY, CLAIM, SETTLE, RELEASE, LOSE, RETRY, PROMOTE, GAPS, LOWEST)
+ROUTINES: tuple[Routine, ...] = (
+    INSERT_READY,
+    CLAIM,
+    SETTLE,
+    REPR,
+    VALUES,
+    ADVANCE,
+    CONCLUDE,
+    RELEASE,
+    LOSE,
+    RETRY,
+    PROMOTE,
+    GAPS,
+    LOWEST,
+)
 
 
 def digest() -> str:

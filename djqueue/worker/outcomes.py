@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 from djqueue import registry, signals, states
-from djqueue.attempt import IGNORED, REQUEUED, Ended, ExceptionInfo, revoked
+from djqueue.attempt import IGNORED, REPLACED, REQUEUED, Ended, ExceptionInfo, revoked
 from djqueue.calls import stored_options
 from djqueue.definition import TaskDefinition
 from djqueue.exceptions import NotRegistered, Reject
@@ -29,6 +29,8 @@ def outcome_of(claim: Claim, order: Order, definition: TaskDefinition, ended: En
         return Outcome.succeeded(id, attempt, ended.text, started, finished)
     if ended.state == IGNORED:
         return Outcome.forgotten(id, attempt, started, finished)
+    if ended.state == REPLACED:
+        return Outcome.replaced(id, attempt, "", started, finished)
     if ended.state == REQUEUED and not definition.at_most_once:
         return Outcome.released(id, attempt)
     error = encode_error(ended.error or Reject(requeue=True), with_traceback=not ended.expected)

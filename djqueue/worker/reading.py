@@ -15,13 +15,18 @@ from .seat import Seat
 
 
 class Order(NamedTuple):
-    """What was asked for; ``context`` is what the claim found out about it besides."""
+    """What was asked for; ``context`` is what the claim found out about it besides.
+
+    ``failing`` is what is stored of the task that failed, if this one is its errback.
+    """
 
     args: Sequence[Any]
     kwargs: dict[str, Any]
     options: dict[str, Any]
     context: dict[str, Any]
     request: Request
+    in_workflow: bool
+    failing: dict[str, Any] | None
 
     def void(self, now: float) -> str | None:
         """Return why the task is not to start at the monotonic time ``now``, or None."""
@@ -31,7 +36,8 @@ class Order(NamedTuple):
         return None if expires_at is None or now < expires_at else "expired"
 
     def ignores_result(self, definition: TaskDefinition) -> bool:
-        return bool(self.options.get("ignore_result", definition.ignore_result))
+        """Whether nobody is to get the result, not even a later step."""
+        return not self.in_workflow and bool(self.options.get("ignore_result", definition.ignore_result))
 
 
 def read(claim: Claim, seat: Seat) -> Order:
@@ -53,4 +59,4 @@ def read(claim: Claim, seat: Seat) -> Order:
         report=partial(seat.report, claim.id, claim.attempt),
         is_aborted=partial(seat.is_aborted, claim.id),
     )
-    return Order(args, kwargs, options, context, request)
+    return Order(args, kwargs, options, context, request, claim.in_workflow, options.get("errback"))

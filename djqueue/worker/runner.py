@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 
 from djqueue import registry, signals
-from djqueue.attempt import Attempt, Ended, result_text
+from djqueue.attempt import REPLACED, Attempt, Ended, result_text
 from djqueue.context import running
 from djqueue.definition import TaskDefinition
 from djqueue.records import Claim, Outcome
@@ -20,6 +20,7 @@ from djqueue.records import Claim, Outcome
 from .connections import clean_connections, drop_dead_connections
 from .guarantees import GivenBack, run_exactly_once, start_once
 from .interruptible import Interrupted
+from .joining import for_errback, in_workflow
 from .outcomes import outcome_of, unfit, voided
 from .reading import Order, read
 from .seat import Seat
@@ -57,7 +58,7 @@ def run(claim: Claim, seat: Seat) -> Outcome:
             if definition.at_most_once:
                 start_once(claim, seat.worker_id)
             ended = _run(attempt, claim, order, seat)
-            return outcome_of(claim, order, definition, ended, started)
+            return _outcome(claim, order, definition, ended, started)
     except Interrupted:
         raise
     except GivenBack:
@@ -86,7 +87,8 @@ async def arun(claim: Claim, seat: Seat) -> Outcome:
             if definition.at_most_once:
                 await _in_thread(start_once, claim, seat.worker_id)
             ended = await _arun(attempt, order, seat)
-            return outcome_of(claim, order, definition, ended, started)
+            call = _in_thread if ended.state == REPLACED or order.request.added else _here
+            return await call(_outcome, claim, order, definition, ended, started)
     except Interrupted:
         raise
     except GivenBack:
@@ -108,7 +110,12 @@ def _receive(order: Order, seat: Seat) -> None:
 def _attempt(claim: Claim, order: Order) -> Attempt:
     definition = registry.get(claim.name)
     encode = partial(result_text, definition, order.ignores_result(definition))
-    return Attempt(definition, order.request, order.args, order.kwargs, encode)
+    args = for_errback(definition, order.args, order.kwargs, order.failing)
+    return Attempt(definition, order.request, args, order.kwargs, encode)
+
+
+def _outcome(claim: Claim, order: Order, definition: TaskDefinition, ended: Ended, started: float) -> Outcome:
+    return in_workflow(claim, order.request, ended, outcome_of(claim, order, definition, ended, started))
 
 
 def _run(attempt: Attempt, claim: Claim, order: Order, seat: Seat) -> Ended:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
@@ -14,7 +15,9 @@ from djqueue.conf import settings
 from djqueue.records import Claim, Lane, Outcome
 from djqueue.states import Ending
 from djqueue.store.claim import claim
+from djqueue.store.conclude import conclude
 from djqueue.store.exchange import exchange
+from djqueue.store.grow import grow
 from djqueue.store.lose import lose
 from djqueue.store.release import release
 from djqueue.store.retry import retry
@@ -80,16 +83,17 @@ class Settler:
     ) -> list[Claim]:
         """Settle a batch and claim; in the usual case with one statement."""
         self.put_back = False
-        finished = [self._dated(o) for o in batch if o.ending in FINISHING]
+        finished = [self._dated(o) for o in batch if o.ending in FINISHING and o.grown is None]
         if len(finished) < len(batch):
             await self._put_back(connection, worker_id, batch)
         if not finished:
             return await claim(connection, worker_id, lanes, wanted) if wanted else []
+        who, joined = (worker_id, self._worker_name), self._in_workflow(finished)
         try:
             if wanted:
-                settled, claims = await exchange(connection, worker_id, self._worker_name, finished, lanes, wanted)
+                settled, claims = await exchange(connection, *who, finished, lanes, wanted, concluding=joined)
             else:
-                settled, claims = await settle(connection, worker_id, self._worker_name, finished), []
+                settled, claims = await (conclude if joined else settle)(connection, *who, finished), []
         except REFUSALS:
             settled = await self._settle_one_by_one(connection, worker_id, finished)
             claims = await claim(connection, worker_id, lanes, wanted) if wanted else []
@@ -100,6 +104,9 @@ class Settler:
         started = None if outcome.started is None else self._clock.epoch(outcome.started)
         return outcome._replace(started=started, finished=self._clock.epoch(outcome.finished))
 
+    def _in_workflow(self, outcomes: Sequence[Outcome]) -> bool:
+        return any(claim.in_workflow for o in outcomes if (claim := self.held.get(o.id)) is not None)
+
     async def _settle_one_by_one(
         self, connection: AsyncConnection, worker_id: int, outcomes: list[Outcome]
     ) -> set[str]:
@@ -107,11 +114,11 @@ class Settler:
         settled: set[str] = set()
         for place, outcome in enumerate(outcomes):
             try:
-                settled |= await settle(connection, worker_id, self._worker_name, [outcome])
+                settled |= await conclude(connection, worker_id, self._worker_name, [outcome])
             except REFUSALS as error:
                 outcomes[place] = outcome = refused(outcome, error)
                 with suppress(*REFUSALS):
-                    settled |= await settle(connection, worker_id, self._worker_name, [outcome])
+                    settled |= await conclude(connection, worker_id, self._worker_name, [outcome])
         return settled
 
     async def _put_back(self, connection: AsyncConnection, worker_id: int, batch: Sequence[Outcome]) -> None:
@@ -123,26 +130,32 @@ class Settler:
             lost += [interrupted(o) for o in released if o.id not in settled]
             self._note([o for o in released if o.id in settled], settled)
         if stored := [self._dated(o) for o in batch if o.ending == Ending.SETTLED]:
+            self.put_back |= self._in_workflow(stored)  # others have been released
             self._note(stored, {o.id for o in stored})
         if retried := [self._dated(o) for o in batch if o.ending == Ending.RETRIED]:
-            await self._retry(connection, worker_id, retried)
+            await self._go_on(retry, connection, worker_id, retried)
+        for outcome in [self._dated(o) for o in batch if o.grown is not None]:
+            await self._go_on(grow, connection, worker_id, [outcome])
         if lost:
             dated = [self._dated(o) for o in lost]
             fate = await lose(connection, worker_id, self._worker_name, dated, settings.CRASH_LIMIT)
             self._note([o._replace(ending=Ending.FAILED) if fate.get(o.id) else o for o in dated], set(fate))
             self.put_back = True
 
-    async def _retry(self, connection: AsyncConnection, worker_id: int, retried: list[Outcome]) -> None:
+    async def _go_on(
+        self, verb: Callable[..., Any], connection: AsyncConnection, worker_id: int, outcomes: list[Outcome]
+    ) -> None:
+        """Write outcomes that put something in line. One that PostgreSQL refuses fails."""
         self.put_back = True
         try:
-            self._note(retried, await retry(connection, worker_id, self._worker_name, retried))
+            self._note(outcomes, await verb(connection, worker_id, self._worker_name, outcomes))
         except REFUSALS as error:
-            if len(retried) > 1:
-                for outcome in retried:
-                    await self._retry(connection, worker_id, [outcome])
+            if len(outcomes) > 1:
+                for outcome in outcomes:
+                    await self._go_on(verb, connection, worker_id, [outcome])
             else:
-                failed = [refused(retried[0], error)]
-                self._note(failed, await settle(connection, worker_id, self._worker_name, failed))
+                failed = [refused(outcomes[0], error)]
+                self._note(failed, await conclude(connection, worker_id, self._worker_name, failed))
 
     def _note(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
         pairs = []

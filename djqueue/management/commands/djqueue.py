@@ -8,9 +8,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from djqueue.management.subcommands import doctor, import_celery_beat
+from djqueue.management.subcommands import doctor, graph, import_celery_beat
 
-SUBCOMMANDS: dict[str, ModuleType] = {"doctor": doctor, "import_celery_beat": import_celery_beat}
+SUBCOMMANDS: dict[str, ModuleType] = {"doctor": doctor, "graph": graph, "import_celery_beat": import_celery_beat}
 
 
 class Command(BaseCommand):

@@ -1,0 +1,179 @@
+"""Groups: signatures that are applied at the same time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from .applying import apply_canvas, apply_stream
+from .data import given, listed
+from .inplace import run_in_place
+from .signatures import Signature, as_signature
+from .stamping import StampingVisitor, merged, named
+from .steps import Fork, Step, side_by_side, size
+
+
+class Stream:
+    """Members that a generator makes, kept as they come; whoever needs them all makes it run to its end."""
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        self._source = map(as_signature, source)
+        self._kept: list[Signature] = []
+
+    def __iter__(self) -> Iterator[Signature]:
+        for place in itertools.count():
+            if place == len(self._kept):
+                try:
+                    self._kept.append(next(self._source))
+                except StopIteration:
+                    return
+            yield self._kept[place]
+
+    def __len__(self) -> int:
+        return len(list(self))
+
+    def __getitem__(self, place: Any) -> Any:
+        return list(self)[place]
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == other
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
+        return deepcopy(list(self), memo)
+
+    def __json__(self) -> list[Signature]:
+        return list(self)
+
+
+def tasks_item() -> Any:
+    """Return a property that is the list of signatures a canvas consists of."""
+
+    def read(self: Signature) -> Any:
+        return self.kwargs["tasks"]
+
+    def write(self: Signature, value: Any) -> None:
+        self.kwargs["tasks"] = value
+
+    return property(read, write)
+
+
+@Signature.register_type()
+class group(Signature):
+    """Signatures to apply at the same time: ``group(a, b)``, or of a list or generator. Its result is their list."""
+
+    tasks = tasks_item()
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        members: Any = tasks[0] if len(tasks) == 1 else tasks
+        if isinstance(members, group):
+            members = members.tasks
+        elif isinstance(members, Signature) or (isinstance(members, dict) and "task" in members):
+            members = [as_signature(members)]
+        elif isinstance(members, Iterator):
+            members = Stream(members)
+        if not isinstance(members, Stream | list) or not all(isinstance(t, Signature) for t in _seen(members)):
+            members = [as_signature(member) for member in members]
+        super().__init__("djqueue.group", (), {"tasks": members}, options, subtask_type="group")
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Any:
+        built = cls([as_signature(task) for task in given["kwargs"]["tasks"]])
+        return built._rebuilt_from(given)
+
+    def steps(self) -> list[Step]:
+        return [Fork(self, side_by_side(self.tasks))]
+
+    def __length_hint__(self) -> int:
+        return sum(size(member) for member in side_by_side(self.tasks))
+
+    @property
+    def streams(self) -> bool:
+        """Whether members are made while it is applied."""
+        return isinstance(self.tasks, Stream)
+
+    def make_distinct(self, seen: set[int]) -> Any:
+        own = super().make_distinct(seen)
+        if own is self:
+            self.tasks = [task.make_distinct(seen) for task in self.tasks]
+        return own
+
+    def hand_down(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        args, options = self._taken(args, options)
+        links = listed(options.pop("link", None))
+        for task in self.tasks:
+            task.hand_down(args, kwargs, options)
+        for callback in links:
+            self.link(as_signature(callback))
+
+    def copied(self, *, deep: bool, fresh: bool = False) -> Any:
+        copy = super().copied(deep=deep, fresh=fresh)
+        copy["kwargs"] = {**self.kwargs, "tasks": [task.copied(deep=deep, fresh=fresh) for task in self.tasks]}
+        return copy
+
+    def _copy_arguments(self, copy: dict[str, Any]) -> None:
+        copy["args"] = deepcopy(self.args)
+
+    def set_immutable(self, immutable: bool) -> None:
+        for task in self.tasks:
+            task.set_immutable(immutable)
+
+    def link(self, callback: Any) -> Any:
+        """Apply ``callback`` once the first member has succeeded, without a value: it would be that member's only."""
+        if not self.tasks:
+            return callback
+        return self.tasks[0].link(as_signature(callback).clone().set(immutable=True))
+
+    def link_error(self, errback: Any) -> Any:
+        """Call ``errback`` for each member that fails."""
+        return tuple(task.link_error(as_signature(errback).clone()) for task in self.tasks)
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
+        """Give the members countdowns that grow by ``step`` seconds, from ``start`` on and up to ``stop``."""
+        countdown = start
+        for task in self.tasks:
+            task.set(countdown=countdown)
+            countdown = countdown + step if stop is None or countdown + step <= stop else start
+        return self
+
+    def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> Any:
+        found = {} if visitor is None else visitor.on_group_start(self, **headers) or {}
+        stamps = merged(named(headers), named(found), append=append_stamps)
+        super().stamp(visitor, append_stamps, **stamps)
+        for task in self.tasks:
+            task.stamp(visitor, append_stamps, **stamps)
+        if visitor is not None:
+            visitor.on_group_end(self, **stamps)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Enqueue all members and return a ``GroupResult``.
+
+        Of a generator each member is enqueued, and outside a transaction committed, as it is made.
+        """
+        for option in ("link", "link_error"):
+            if options.get(option) is not None:
+                raise TypeError(f"expected {option} to be added to the members of a group, got it in apply_async()")
+        if self.streams:
+            return apply_stream(self, self.tasks, args or (), kwargs or {}, given(options))
+        return apply_canvas(self, args or (), kwargs or {}, given(options))
+
+    def apply(self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        return run_in_place(self, args or (), kwargs or {}, given(options))
+
+    def __repr__(self) -> str:
+        shown = [repr(task) for task in self.tasks]
+        return f"group({', '.join(shown) if shown else '<empty>'})"
+
+
+def _seen(members: Any) -> list[Any]:
+    return members if isinstance(members, list) else []

@@ -1,0 +1,76 @@
+"""Planned rows: the tasks and groups of a workflow before they are inserted, and as the JSON text they travel in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from enum import IntEnum
+from typing import NamedTuple
+
+from .records import NewTask
+
+
+class Takes(IntEnum):
+    """What a waiting task takes from what it waits for."""
+
+    VALUE = 1
+    """Its result is put in front of the arguments."""
+    NOTHING = 2
+    """It only has to have succeeded."""
+    ITS_PLACE = 3
+    """The waiting task was replaced by it, does not run again and ends as it does."""
+
+
+class PlannedTask(NamedTuple):
+    """A task of a workflow. ``waits_for`` is the id of a task or group that must succeed first."""
+
+    task: NewTask
+    group_id: str | None = None
+    group_index: int | None = None
+    waits_for: str | None = None
+    takes: Takes | None = None
+
+
+class PlannedGroup(NamedTuple):
+    """A group that something waits for: ``size`` members, and where it stands itself among the members of another."""
+
+    id: str
+    group_id: str | None
+    group_index: int | None
+    size: int
+
+
+def as_rows(tasks: Iterable[PlannedTask]) -> str:
+    """Return tasks as a JSON array of the columns that ``store.plant`` inserts."""
+    return "[" + ",".join(map(_row, tasks)) + "]"
+
+
+def as_group_rows(groups: Iterable[PlannedGroup]) -> str:
+    return json.dumps([group._asdict() for group in groups])
+
+
+def _row(planned: PlannedTask) -> str:
+    task = planned.task
+    plain = {
+        "id": task.id,
+        "name": task.name,
+        "queue": task.queue,
+        "priority": task.priority,
+        "parent_id": task.parent_id,
+        "root_id": task.root_id,
+        "group_id": planned.group_id,
+        "group_index": planned.group_index,
+        "expires_at": _moment(task.expires_at),
+        "expires_in": task.expires_in,
+        "run_at": _moment(task.run_at),
+        "run_in": task.run_in,
+        "waits_for": planned.waits_for,
+        "takes": planned.takes,
+    }
+    text = json.dumps({name: value for name, value in plain.items() if value is not None})
+    return f'{text[:-1]},"args":{task.args},"kwargs":{task.kwargs},"options":{task.options or "null"}}}'
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()

@@ -1,0 +1,40 @@
+"""Conclude: settle tasks that others wait for, and let these others go on, in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import AsyncConnection
+
+from djqueue.records import Outcome
+
+from .advance import ADVANCE
+from .functions import Block
+from .settle import SETTLE, settle_parameters
+
+# Why this shape. Only what this worker still held goes on: a result that was settled by another must not be counted
+# twice. Plain tasks never come here.
+CONCLUDE = Block(
+    verb="conclude",
+    arguments=SETTLE.arguments,
+    returns="SETOF text",
+    declare="    settled text[];",
+    statements=f"""
+settled := ARRAY(SELECT id FROM {SETTLE.name}($1, $2, $3, $4, $5, $6, $7, $8, $9));
+PERFORM {ADVANCE.name}(settled::uuid[]);
+RETURN QUERY SELECT unnest(settled);
+""",
+)
+
+CALL = (
+    f"SELECT {CONCLUDE.name}(%s, %s, %s::uuid[], %s::integer[], %s::smallint[], %s::jsonb, %s::jsonb,"
+    " %s::double precision[], %s::double precision[])"
+)
+
+
+async def conclude(
+    connection: AsyncConnection, worker_id: int, worker_name: str, outcomes: Sequence[Outcome]
+) -> set[str]:
+    """Do ``settle`` for tasks of workflows, whose followers are released or fail in the same transaction."""
+    cursor = await connection.execute(CALL, settle_parameters(worker_id, worker_name, outcomes))
+    return {row[0] for row in await cursor.fetchall()}
