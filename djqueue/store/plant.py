@@ -8,6 +8,8 @@ from djqueue.states import ScheduleReason
 
 # Why this shape. The rows travel as one JSON array, into which arguments and options go as the text that they are
 # already. A task that waits for another has its delay and its expiry counted from its release.
+# A group may have a row already, from `GroupResult.save` of a frozen canvas; of one that was applied, NULL for its size
+# is refused like a second row.
 PLANT = f"""
 WITH given AS MATERIALIZED (
     SELECT *
@@ -41,6 +43,9 @@ gathered AS (
     INSERT INTO djqueue_taskgroup (id, workflow_id, group_id, group_index, size, pending)
     SELECT id, %(workflow_id)s::uuid, group_id, group_index, size, size
     FROM jsonb_to_recordset(%(groups)s::jsonb) AS given (id uuid, group_id uuid, group_index integer, size integer)
+    ON CONFLICT (id) DO UPDATE
+    SET workflow_id = excluded.workflow_id, group_id = excluded.group_id, group_index = excluded.group_index,
+        size = CASE WHEN djqueue_taskgroup.pending IS NULL THEN excluded.size END, pending = excluded.pending
 ),
 waiting AS (
     INSERT INTO djqueue_waitingtask (task_id, waits_for, takes, attempt, run_at, run_in, expires_in)
