@@ -149,6 +149,15 @@ def test_a_step_that_was_cancelled_while_it_waited_for_what_has_ended_since(sess
     assert c.args == '["v"]'
 
 
+def test_a_step_in_front_of_a_group_and_its_body(session, worker):
+    result = chain(identity.s(1), group(identity.s(), identity.s()), tsum.s()).apply_async()
+    end(session, worker, *claimed(session, worker).values(), failed=True)
+    result.parent.parent.retry()
+    for _ in range(3):
+        end(session, worker, *claimed(session, worker).values())
+    assert result.state == "SUCCESS"
+
+
 def test_a_large_tail(session, worker):
     n = 6000
     chain(identity.s(1), *[identity.s() for _ in range(n)]).apply_async()
