@@ -464,7 +464,8 @@ class TestInPlace:
         assert nested.apply().get() == [1, 2, 3, [4, 5]]
         assert (nested | identity.s()).apply().get() == [1, 2, 3, [4, 5]]
         assert chain(identity.s(1), group([add.s(1)]), add.s(2)).apply().get() == 4
-        assert chain(group([add.s(1, 1)]), identity.s()).apply().get() == [2]
+        assert (group([add.s(1, 1)]) | identity.s()).apply().get() == [2]
+        assert chain(group([add.s(1, 1)]), identity.s()).apply().get() == 2  # as in Celery
         assert chord([add.s(1, 1)], identity.s()).apply().get() == [2]
 
     def test_maps_and_chunks(self):

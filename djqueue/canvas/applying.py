@@ -29,7 +29,7 @@ def apply_canvas(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
     ids = _ids(options)
     planner = Planner() if add_to_parent else Planner(add_to_parent=False)
     try:
-        whole: Any = canvas.copied(deep=False, fresh=canvas.spent)
+        whole: Any = canvas.copied(deep=False)
         whole.hand_down(args, kwargs, options)
         result = whole.freeze(ids.pop("task_id"), **ids)
         if result is None:
@@ -38,7 +38,7 @@ def apply_canvas(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
     except RecursionError:
         raise ValueError("expected a canvas that is not nested too deeply, got one that may contain itself") from None
     _tell(result, enqueue_plan(planner.tasks, planner.groups, linked=planner.linked))
-    canvas.spent = canvas.frozen
+    canvas.spend()
     _note_child(result, add_to_parent=add_to_parent)
     return result
 
@@ -56,8 +56,8 @@ def apply_stream(
     result = GroupResult(group_id)
     root_id = ids["root_id"]
     for index, member in enumerate(members):
-        part: Any = member.copied(deep=False, fresh=member.spent).make_distinct(set())
-        member.spent = member.frozen
+        part: Any = member.copied(deep=False).make_distinct(set())
+        member.spend()
         part.hand_down(args, kwargs, options)
         for steps in _sequences(part):
             place = Place(None, root_id, ids["parent_id"], group_id, index)

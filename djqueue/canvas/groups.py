@@ -96,6 +96,11 @@ class group(Signature):
         """Whether members are made while it is applied."""
         return isinstance(self.tasks, Stream)
 
+    def spend(self) -> None:
+        super().spend()
+        for task in self.tasks:
+            task.spend()
+
     def make_distinct(self, seen: set[int]) -> Any:
         own = super().make_distinct(seen)
         if own is self:

@@ -20,8 +20,8 @@ def run_in_place(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
     """Run all steps of a canvas, each with its links and errbacks, and return its result; None if it is empty."""
     ids = {name: options.pop(name, None) for name in IDS}
     parent = running_request()
-    whole: Any = canvas.copied(deep=False, fresh=canvas.spent)
-    canvas.spent = canvas.frozen
+    whole: Any = canvas.copied(deep=False)
+    canvas.spend()
     whole.hand_down(args, kwargs, options)
     if parent is not None:
         ids["parent_id"] = ids["parent_id"] or parent.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -19,6 +20,7 @@ COLOURS = {
 WIDTH, HEIGHT, ACROSS, DOWN = 170, 34, 210, 46
 MARGIN = 16
 LONGEST = 22
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def draw(nodes: Sequence[Node]) -> str:
@@ -80,9 +82,14 @@ def _box(node: Node, x: int, y: int) -> str:
     name = node.name.rpartition(".")[2]
     shown = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
     return (
-        f"<g><title>{escape(f'{node.name} {node.id} {node.state}')}</title>"
+        f"<g><title>{_text(f'{node.name} {node.id} {node.state}')}</title>"
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#fff" '
         f'stroke="{COLOURS[node.state]}" stroke-width="2"/>'
         f'<circle cx="{x + 14}" cy="{y + HEIGHT // 2}" r="5" fill="{COLOURS[node.state]}"/>'
-        f'<text x="{x + 26}" y="{y + HEIGHT // 2 + 4}">{escape(shown)}</text></g>'
+        f'<text x="{x + 26}" y="{y + HEIGHT // 2 + 4}">{_text(shown)}</text></g>'
     )
+
+
+def _text(value: str) -> str:
+    """Return text for XML, in which a name's control characters cannot be written at all."""
+    return escape(NOT_IN_XML.sub("\ufffd", value))

@@ -6,31 +6,29 @@ from typing import NamedTuple
 
 from django.db.backends.utils import CursorWrapper
 
-# From the root on, by what caused what; each step by index. UNION drops a task that was found already.
-TREE = """
-WITH RECURSIVE asked AS (
-    SELECT id, root_id, group_id FROM djqueue_task WHERE id = %(id)s
-),
-found (id) AS (
-    SELECT coalesce(known.id, asked.id)
-    FROM asked LEFT JOIN djqueue_task AS known ON known.id = asked.root_id
+ROOT = """
+SELECT coalesce(known.id, asked.id)::text
+FROM djqueue_task AS asked LEFT JOIN djqueue_task AS known ON known.id = asked.root_id
+WHERE asked.id = %s
+"""
+
+# What was caused by tasks, and what belongs to the same workflows and groups: each is asked for once.
+RELATED = """
+SELECT id::text, workflow_id::text, group_id::text
+FROM (
+    SELECT id, workflow_id, group_id FROM djqueue_task WHERE parent_id = ANY (%(ids)s::uuid[])
     UNION
-    SELECT next.id
-    FROM found
-    CROSS JOIN LATERAL (
-        SELECT id FROM djqueue_task WHERE parent_id = found.id
-        UNION ALL
-        SELECT sibling.id
-        FROM djqueue_task AS task
-        JOIN djqueue_task AS sibling ON sibling.workflow_id = task.workflow_id
-        WHERE task.id = found.id
-        UNION ALL
-        SELECT sibling.id
-        FROM djqueue_task AS task
-        JOIN djqueue_task AS sibling ON sibling.group_id = task.group_id
-        WHERE task.id = found.id
-    ) AS next
-)
+    SELECT id, workflow_id, group_id FROM djqueue_task WHERE workflow_id = ANY (%(workflows)s::uuid[])
+    UNION
+    SELECT id, workflow_id, group_id FROM djqueue_task WHERE group_id = ANY (%(groups)s::uuid[])
+    UNION
+    SELECT id, workflow_id, group_id FROM djqueue_task WHERE id = ANY (%(ids)s::uuid[])
+) AS related
+ORDER BY id
+LIMIT %(most)s
+"""
+
+NODES = """
 SELECT
     task.id::text, task.parent_id::text, task.name, task.group_id::text,
     CASE
@@ -47,11 +45,10 @@ SELECT
         SELECT waited.group_id::text FROM djqueue_task AS waited
         WHERE waited.id = task.parent_id AND waited.group_id IS DISTINCT FROM task.group_id
     )
-FROM found
-JOIN djqueue_task AS task ON task.id = found.id
+FROM djqueue_task AS task
 LEFT JOIN djqueue_taskresult AS result ON result.task_id = task.id
+WHERE task.id = ANY (%s::uuid[])
 ORDER BY task.id
-LIMIT %(most)s
 """
 
 
@@ -69,5 +66,22 @@ class Node(NamedTuple):
 
 def read_tree(cursor: CursorWrapper, task_id: str, most: int = 1000) -> list[Node]:
     """Return the tasks of the workflow that a task belongs to, in the order of their ids; at most so many."""
-    cursor.execute(TREE, {"id": task_id, "most": most})
+    cursor.execute(ROOT, (task_id,))
+    ids = {row[0] for row in cursor.fetchall()}
+    found: set[str] = set()
+    workflows: set[str] = set()
+    groups: set[str] = set()
+    seen_workflows: set[str] = set()
+    seen_groups: set[str] = set()
+    while (ids or workflows or groups) and len(found) < most:
+        new = {"ids": list(ids), "workflows": list(workflows), "groups": list(groups), "most": most}
+        found |= ids
+        seen_workflows |= workflows
+        seen_groups |= groups
+        cursor.execute(RELATED, new)
+        related = cursor.fetchall()
+        ids = {row[0] for row in related} - found
+        workflows = {row[1] for row in related if row[1]} - seen_workflows
+        groups = {row[2] for row in related if row[2]} - seen_groups
+    cursor.execute(NODES, (sorted(found | ids)[:most],))
     return [Node._make(row) for row in cursor.fetchall()]
