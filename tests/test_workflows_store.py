@@ -7,8 +7,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from djqueue import chain, chord, group
+from djqueue import Signature, chain, chord, group
 from djqueue.doctor import check_invariants
 from djqueue.models import ReadyTask, Task, TaskGroup, TaskResult, WaitingTask
 from djqueue.records import Outcome
@@ -194,6 +196,19 @@ class TestGraph:
         space = "{http://www.w3.org/2000/svg}"
         assert len(picture.findall(f"{space}g/{space}rect")) == 3
         assert len([path for path in picture.findall(f"{space}path") if path.get("marker-end")]) == 2
+
+    def test_a_large_group(self, db):
+        result = chord([identity.s(n) for n in range(3000)], tsum.s()).apply_async()
+        with CaptureQueriesContext(connection) as queries:
+            shown = self.graph(result.id)
+        assert len(queries) < 10
+        assert shown.count(identity.name) == 999 or shown.count(identity.name) == 1000
+
+    def test_names_that_are_no_xml(self, db):
+        bad = Signature("<script>\x01\ufffe&'")
+        picture = self.graph(chain(identity.s(1), bad).apply_async().id, "--svg")
+        assert "<script>" not in picture
+        ElementTree.fromstring(picture)
 
     def test_an_id_that_is_not_known(self, db):
         with pytest.raises(CommandError, match="expected task_id to be a UUID"):
