@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.backends.utils import CursorWrapper
 
@@ -74,7 +74,7 @@ def read_tree(cursor: CursorWrapper, task_id: str, most: int = 1000) -> list[Nod
     seen_workflows: set[str] = set()
     seen_groups: set[str] = set()
     while (ids or workflows or groups) and len(found) < most:
-        new = {"ids": list(ids), "workflows": list(workflows), "groups": list(groups), "most": most}
+        new: dict[str, Any] = {"ids": list(ids), "workflows": list(workflows), "groups": list(groups), "most": most}
         found |= ids
         seen_workflows |= workflows
         seen_groups |= groups
