@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -162,10 +162,17 @@ class ScheduleAdmin(ModelAdmin):
 
     def _switch(self, request: HttpRequest, schedules: Iterable[Schedule], *, on: bool) -> None:
         changed = [schedule for schedule in schedules if schedule.enabled is not on]
-        rows = Schedule.objects.using(settings.DATABASE).filter(pk__in=[schedule.pk for schedule in changed])
-        number = rows.enable() if on else rows.disable()
+        number = 0
         for schedule in changed:
-            self.log_change(request, schedule, "Switched on." if on else "Switched off.")
+            row = Schedule.objects.using(settings.DATABASE).filter(pk=schedule.pk)
+            try:
+                number += row.enable() if on else row.disable()
+            except ValidationError as error:  # it may have been valid where it was saved
+                self.message_user(request, f"{schedule}: {' '.join(error.messages)}", messages.ERROR)
+            else:
+                self.log_change(request, schedule, "Switched on." if on else "Switched off.")
+        if changed and not number:
+            return
         said = ngettext("%(n)s schedule is on now.", "%(n)s schedules are on now.", number)
         if not on:
             said = ngettext("%(n)s schedule is off now.", "%(n)s schedules are off now.", number)
@@ -246,7 +253,7 @@ class ScheduleAdmin(ModelAdmin):
 
 def is_declared(schedule: Schedule) -> bool:
     """Whether the code still declares it."""
-    return schedule.source == Source.CODE and not (schedule.declared or {}).get(RETIRED)
+    return schedule.source == Source.CODE and RETIRED not in (schedule.declared or {})
 
 
 def preview_box(found: Any) -> SafeString:

@@ -20,7 +20,8 @@ from psycopg import sql
 
 from djqueue import events, signals
 from djqueue.conf import seconds, settings
-from djqueue.store.beat import CHANNEL, look, prune_runs
+from djqueue.store.beat import CHANNEL, look
+from djqueue.store.prune_runs import prune_runs
 from djqueue.worker.link import parameters
 
 from .firing import Fired, fire

@@ -20,7 +20,7 @@ from djqueue.routing import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue
 from djqueue.schedules import Timing, declared, stored
 from djqueue.schedules.rules import MISFIRE_LIMIT, MOST_MISFIRES, Misfire, Overlap, Source
 from djqueue.schedules.stored import When, timing_of
-from djqueue.store.beat import database_clock, tell_beats
+from djqueue.store.beat import OVER, database_clock, tell_beats
 
 KINDS = [
     (stored.CRONTAB, _("crontab")),
@@ -67,11 +67,16 @@ class ScheduleQuerySet(QuerySet["Schedule"]):
     """Schedules; ``update()`` knows nothing of slots, so switch them by these."""
 
     def enable(self) -> int:
-        """Let these run from now on, without what they missed; return how many were off."""
-        changed = list(self.filter(enabled=False))
-        for schedule in changed:
-            schedule.enabled = True
-            schedule.save()
+        """Let these run from now on, without what they missed; return how many were off.
+
+        All or none: raises ``ValidationError`` if one of them makes no sense.
+        """
+        rows = self.select_for_update().filter(enabled=False)
+        with transaction.atomic(using=rows.db):
+            changed = list(rows)
+            for schedule in changed:
+                schedule.enabled = True
+                schedule.save(update_fields=["enabled"])
         return len(changed)
 
     def disable(self) -> int:
@@ -200,7 +205,8 @@ class Schedule(models.Model):
 
     @property
     def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.timezone or django_settings.TIME_ZONE)
+        """Its zone, or that of the site. Raises ``ValueError`` for one that this host does not know."""
+        return ZoneInfo(declared.check_zone(self.timezone) or django_settings.TIME_ZONE)
 
     def timing(self) -> Timing:
         """Return when this is due. Raises ``ValueError``, ``TypeError`` or ``ImportError``."""
@@ -239,7 +245,7 @@ class Schedule(models.Model):
             columns = set(update_fields)
         if any(name in columns and getattr(self, name) != getattr(before, name) for name in (*MOVING, "enabled")):
             self._begin(using)
-            columns |= {"next_run_at", "held_until"}
+            columns |= {"next_run_at", "held_until", "declared"}
         else:
             self.next_run_at, self.held_until = before.next_run_at, before.held_until
         super().save(using=using, update_fields=columns)
@@ -247,6 +253,8 @@ class Schedule(models.Model):
     def _begin(self, using: str) -> None:
         """Find the first slot from now on, by the database's clock."""
         self.held_until = None
+        if self.declared is not None:
+            self.declared = {key: value for key, value in self.declared.items() if key != OVER}
         slots = self.next_slots(1, database_clock(using)) if self.enabled else []
         self.next_run_at = slots[0] if slots else None
 
@@ -268,22 +276,20 @@ def _check_kwargs(value: object) -> None:
         raise TypeError(f"expected a JSON object, got: {value!r}")
 
 
-def _check_positive(value: timedelta | None) -> None:
-    if value is not None and value <= timedelta(0):
+def _check_expires(value: timedelta | None) -> None:
+    if value is not None and declared.check_span(value) == timedelta(0):
         raise ValueError(f"expected more than 0 seconds, got: {value}")
 
 
-def _check_jitter(value: timedelta) -> None:
-    if value < timedelta(0):
-        raise ValueError(f"expected 0 seconds or more, got: {value}")
-
-
 CHECKS: dict[str, Any] = {
+    "name": declared.check_name,
+    "task": declared.check_text,
+    "description": declared.check_text,
     "args": _check_args,
     "kwargs": _check_kwargs,
     "options": declared.check_options,
     "queue": lambda name: None if name == "" else check_queue(name),
     "timezone": declared.check_zone,
-    "expires": _check_positive,
-    "jitter": _check_jitter,
+    "expires": _check_expires,
+    "jitter": declared.check_span,
 }

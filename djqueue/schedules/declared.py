@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
-from djqueue.calls import check_arguments, check_expires, stored_options
+from djqueue.calls import LONGEST_COUNTDOWN, check_arguments, check_expires, stored_options
 from djqueue.conf import did_you_mean
 from djqueue.exceptions import EncodeError
 from djqueue.routing import check_priority, check_queue
@@ -26,6 +26,11 @@ from .timing import Timing
 
 DECIDED_BY_BEAT = ("eta", "countdown", "task_id", "expires", "queue", "priority")
 """Options of a call that stand in no schedule's ``options``: columns of their own, or the beat's to decide."""
+OF_WORKFLOWS = (
+    "link", "link_error", "chain", "chord", "group_id", "group_index", "root_id", "parent_id", "replaced_task_nesting",
+)  # fmt: skip
+LONGEST_NAME = 500
+LONGEST_SPAN = timedelta(seconds=LONGEST_COUNTDOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ def declare(name: str, given: object) -> Declaration:
     """Check one entry, shaped as in Celery's ``beat_schedule``. Raises ``ValueError`` naming entry and key."""
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"expected the name of a schedule to be a non-empty string, got: {name!r}")
+    check_name(name)
     if not isinstance(given, Mapping):
         raise ValueError(f"schedule {name!r}: expected a dict with 'task' and 'schedule', got: {given!r}")
     for key in given:
@@ -157,21 +163,42 @@ def check_options(options: object) -> dict[str, Any]:
     for key in DECIDED_BY_BEAT:
         if key in options:
             raise ValueError(f"option {key!r} cannot stand here: it has a field of its own, or beat decides it")
+    for key in OF_WORKFLOWS:
+        if key in options:
+            raise ValueError(f"option {key!r} cannot stand here: schedule a task that starts the workflow")
     stored_options("a schedule", options)
     return dict(_through_json(dict(options)))
 
 
-def _text(value: object) -> str:
+def check_text(value: object) -> str:
+    """Return a text that PostgreSQL can hold. Raises ``TypeError`` or ``ValueError``."""
     if not isinstance(value, str):
         raise TypeError(f"expected a string, got: {value!r}")
+    if not value.isprintable() and ("\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)):
+        raise ValueError(f"expected a text without NUL and lone surrogates, got: {value!r}")
     return value
+
+
+def check_name(name: object) -> str:
+    """Return a text that is short enough for an index. Raises ``TypeError`` or ``ValueError``."""
+    text = check_text(name)
+    if len(text) > LONGEST_NAME:
+        raise ValueError(f"expected a name of at most {LONGEST_NAME} characters, got: {text[:60]!r}… of {len(text)}")
+    return text
+
+
+def check_span(span: timedelta) -> timedelta:
+    """Return a length of time from 0 to a hundred years. Raises ``ValueError``."""
+    if not timedelta(0) <= span <= LONGEST_SPAN:
+        raise ValueError(f"expected 0 seconds or more, at most a hundred years, got: {span}")
+    return span
 
 
 def _task(value: object) -> str:
     name = getattr(value, "name", value)  # a definition will do
     if not isinstance(name, str) or not name:
         raise ValueError(f"expected the name of a task, got: {value!r}")
-    return name
+    return check_text(name)
 
 
 def _queue(value: object) -> str:
@@ -197,11 +224,11 @@ def _moment(value: object) -> datetime:
 
 
 def _span(value: object) -> timedelta:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_COUNTDOWN:
         return timedelta(seconds=value)
-    if isinstance(value, timedelta) and value >= timedelta(0):
-        return value
-    raise ValueError(f"expected seconds or a timedelta, 0 or more, got: {value!r}")
+    if isinstance(value, timedelta):
+        return check_span(value)
+    raise ValueError(f"expected seconds or a timedelta, 0 or more and at most a hundred years, got: {value!r}")
 
 
 def _expires(value: object) -> timedelta | datetime:
@@ -262,5 +289,5 @@ CHECKS: dict[str, Any] = {
     "overlap": _named(Overlap),
     "one_off": _flag,
     "enabled": _flag,
-    "description": _text,
+    "description": check_text,
 }
