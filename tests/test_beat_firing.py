@@ -129,14 +129,14 @@ def test_a_later_success_clears_the_error():
 
 def test_a_row_that_was_broken_by_hand_is_tried_again_in_a_minute_and_stops_no_other():
     broken = new_schedule("broken", due_at=NOON, kind="crontab", expression="* * * * *")
-    Schedule.objects.filter(pk=broken.pk).update(expression="every now and then")
+    Schedule.objects.filter(pk=broken.pk).update(expression="every now and then", next_run_at=NOON)
     right = new_schedule("right", due_at=NOON)
     assert fire_at(NOON) == 1
     broken.refresh_from_db()
     assert "expected a crontab of five fields" in broken.last_error
     assert broken.held_until == NOON + MINUTE
     assert fates(right) == ["ENQUEUED"]
-    Schedule.objects.filter(pk=broken.pk).update(expression="* * * * *")
+    Schedule.objects.filter(pk=broken.pk).update(expression="* * * * *", next_run_at=NOON)
     assert fire_at(NOON + MINUTE) == 2
     assert slots(broken, Fate.ENQUEUED) == [NOON + MINUTE]  # the first one is older than the grace by now
 
@@ -157,7 +157,7 @@ def test_a_row_that_postgresql_or_its_driver_refuses_is_put_off_and_stops_no_oth
     last_error, held_until = Schedule.objects.values_list("last_error", "held_until").get(pk=wrong.pk)
     assert said in last_error
     assert held_until == NOON + MINUTE
-    Schedule.objects.filter(pk=wrong.pk).update(options={}, end_at=None)
+    Schedule.objects.filter(pk=wrong.pk).update(options={}, end_at=None, next_run_at=NOON)
     assert fire_at(NOON + MINUTE) == 2  # the first one is older than the grace by now
     assert "ENQUEUED" in fates(wrong)
 
@@ -371,7 +371,7 @@ def test_after_the_end_nothing_is_fired():
 
 def test_an_end_that_lies_before_the_slot_switches_off():
     schedule = new_schedule(due_at=NOON)
-    Schedule.objects.filter(pk=schedule.pk).update(end_at=NOON - MINUTE)
+    Schedule.objects.filter(pk=schedule.pk).update(end_at=NOON - MINUTE, next_run_at=NOON)
     assert fire_at(NOON) == 0
     schedule.refresh_from_db()
     assert not schedule.enabled
@@ -398,6 +398,28 @@ def test_a_schedule_that_was_switched_on_behind_our_back_gets_a_slot():
     assert fire_at(now) == 0
     schedule.refresh_from_db()
     assert schedule.next_run_at == now + MINUTE
+
+
+def test_update_moves_the_slot_when_the_timing_changes():
+    schedule = new_schedule(every=timedelta(days=365))
+    Schedule.objects.filter(pk=schedule.pk).update(every=HOUR)
+    now = look(connection).now
+    fire_at(now)
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == now + HOUR
+    Schedule.objects.filter(pk=schedule.pk).update(description="hourly", enabled=True)
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == now + HOUR
+
+
+def test_what_was_off_by_update_does_not_run_for_the_time_it_was_off():
+    schedule = new_schedule(due_at=NOON)
+    Schedule.objects.filter(pk=schedule.pk).update(enabled=False)
+    assert fire_at(NOON + HOUR) == 0
+    Schedule.objects.filter(pk=schedule.pk).update(enabled=True)
+    assert fire_at(NOON + HOUR) == 0
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == NOON + HOUR + MINUTE
 
 
 def test_what_this_beat_cannot_compute_is_left_on_for_one_that_can():

@@ -251,6 +251,20 @@ def test_one_that_cannot_be_switched_on_is_explained_and_stops_no_other(editor: 
     assert LogEntry.objects.count() == 1
 
 
+def test_deleting_names_the_schedule_and_not_each_of_its_slots(editor: Client):
+    schedule = new_schedule()
+    ScheduleRun.objects.bulk_create(
+        ScheduleRun(schedule=schedule, due_at=NOON + timedelta(seconds=n), fired_at=NOON, fate=Fate.ENQUEUED)
+        for n in range(500)
+    )
+    text = body(editor, page(schedule, "delete"))
+    assert "schedule: each minute" in text
+    assert "2026" not in text
+    assert editor.post(page(schedule, "delete"), {"post": "yes"}).status_code == 302
+    assert not Schedule.objects.exists()
+    assert not ScheduleRun.objects.exists()
+
+
 # Pages
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from djqueue import crontab, registry, shared_task
+from djqueue.beat.beat import Beat
 from djqueue.beat.sync import sync
 from djqueue.definition import TaskDefinition
 from djqueue.models import Schedule
@@ -263,6 +265,34 @@ def test_one_that_an_operator_switched_off_stays_off_through_all_of_that():
     Schedule.objects.disable()
     bring_in(nightly=entry(args=[3, 4]))
     assert not row("nightly").enabled
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT pg_advisory_xact_lock(hashtext('djqueue.schedules'))",
+        "SELECT FROM djqueue_schedule WHERE source = 1 FOR UPDATE",
+    ],
+)
+def test_a_transaction_that_somebody_leaves_open_holds_up_no_beat(statement: str, caplog: Any) -> None:
+    bring_in(nightly=entry())
+    due = new_schedule("due", due_at=NOON)
+    entries = {"nightly": entry(args=[3, 4])}
+    with closing(connection.copy()) as other, override_settings(DJQUEUE={"SCHEDULES": entries}):
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute(statement)
+        with closing(Beat()) as beat:
+            beat.turn()
+            due.refresh_from_db()
+            assert due.total_runs == 1
+            assert "could not be brought in" in caplog.text
+            assert row("nightly").args == [1, 2]
+            other.rollback()
+            beat._next_sync = 0.0
+            beat.turn()
+            assert row("nightly").args == [3, 4]
 
 
 def test_one_that_an_operator_switched_on_is_on_again_when_it_is_declared_again():

@@ -97,6 +97,15 @@ class ScheduleAdmin(ModelAdmin):
         """What is declared in code would come back; it can be switched off."""
         return super().has_delete_permission(request, obj) and (obj is None or not is_declared(obj))
 
+    def get_deleted_objects(
+        self, objs: Iterable[Any], request: HttpRequest
+    ) -> tuple[list[Any], Any, set[Any], list[Any]]:
+        """Name the schedules only: what became of their slots may be a million rows."""
+        schedules = list(objs)
+        named = [format_html("{}: {}", self.opts.verbose_name, schedule) for schedule in schedules]
+        kept = [schedule for schedule in schedules if not self.has_delete_permission(request, schedule)]
+        return named, {self.opts.verbose_name_plural: len(named)}, {self.opts.verbose_name} if kept else set(), []
+
     # Which rows
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:

@@ -17,6 +17,8 @@ from djqueue.schedules.rules import Source
 from djqueue.schedules.stored import When
 from djqueue.store.beat import OVER
 
+LIMITS = "SELECT set_config('lock_timeout', '2s', true), set_config('idle_in_transaction_session_timeout', '10s', true)"
+"""Somebody's open transaction must not hold up a beat, nor a beat that was stopped all the others."""
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('djqueue.schedules'))"
 
 RETIRED = "retired"
@@ -67,6 +69,7 @@ def sync(using: str) -> Synced:
     declared = declared_schedules()
     with transaction.atomic(using=using):
         with connections[using].cursor() as cursor:
+            cursor.execute(LIMITS)
             cursor.execute(LOCK)  # several beats may start at once
         ours = {row.name: row for row in _rows(using).filter(name__in=list(declared))}
         admins = Schedule.objects.using(using).exclude(source=Source.CODE).filter(name__in=list(declared))

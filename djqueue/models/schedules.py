@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
@@ -21,6 +21,8 @@ from djqueue.schedules import Timing, declared, stored
 from djqueue.schedules.rules import MISFIRE_LIMIT, MOST_MISFIRES, Misfire, Overlap, Source
 from djqueue.schedules.stored import When, timing_of
 from djqueue.store.beat import OVER, database_clock, tell_beats
+
+from .schedule_queryset import MOVING, ScheduleQuerySet
 
 KINDS = [
     (stored.CRONTAB, _("crontab")),
@@ -61,31 +63,6 @@ KEPT_BY_BEAT = frozenset(
     )
 )
 """Columns that a beat may write at any moment, so that saving a schedule must not write back what it once read."""
-
-
-class ScheduleQuerySet(QuerySet["Schedule"]):
-    """Schedules; ``update()`` knows nothing of slots, so switch them by these."""
-
-    def enable(self) -> int:
-        """Let these run from now on, without what they missed; return how many were off.
-
-        All or none: raises ``ValidationError`` if one of them makes no sense.
-        """
-        rows = self.select_for_update().filter(enabled=False)
-        with transaction.atomic(using=rows.db):
-            changed = list(rows)
-            for schedule in changed:
-                schedule.enabled = True
-                schedule.save(update_fields=["enabled"])
-        return len(changed)
-
-    def disable(self) -> int:
-        """Pause these; return how many were on."""
-        return self.filter(enabled=True).update(enabled=False, next_run_at=None, held_until=None)
-
-    def overdue(self, by: timedelta) -> ScheduleQuerySet:
-        """Those whose slot passed longer ago than ``by`` without a beat to fire it."""
-        return self.filter(enabled=True, next_run_at__lt=Now() - by, held_until=None)
 
 
 class Schedule(models.Model):
@@ -257,13 +234,6 @@ class Schedule(models.Model):
             self.declared = {key: value for key, value in self.declared.items() if key != OVER}
         slots = self.next_slots(1, database_clock(using)) if self.enabled else []
         self.next_run_at = slots[0] if slots else None
-
-
-MOVING = (
-    "kind", "expression", "every", "relative", "clocked_at", "solar_event", "latitude", "longitude", "timezone",
-    "start_at", "end_at",
-)  # fmt: skip
-"""Columns of which each decides when the next slot is."""
 
 
 def _check_args(value: object) -> None:
