@@ -76,6 +76,8 @@ def row(name: str) -> Schedule:
         ({"options": {"eta": 1}}, "options", "option 'eta' cannot stand here"),
         ({"timezone": "Mars/Base"}, "timezone", "expected a time zone"),
         ({"start_at": NOON, "end_at": NOON}, "end_at", "expected a moment after the start"),
+        ({"start_at": datetime.max.replace(tzinfo=UTC)}, "start_at", "expected a moment up to the year 9000"),
+        ({"end_at": datetime.max.replace(tzinfo=UTC)}, "end_at", "expected a moment up to the year 9000"),
         ({"expires": timedelta(0)}, "expires", "expected more than 0 seconds"),
         ({"jitter": -MINUTE}, "jitter", "expected 0 seconds or more"),
         ({"expires": timedelta(days=999_999_999)}, "expires", "at most a hundred years"),

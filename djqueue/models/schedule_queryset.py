@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from djqueue.store.beat import tell_beats
+
+if TYPE_CHECKING:
+    from .schedules import Schedule  # noqa: F401 - named in a string
 
 MOVING = (
     "kind", "expression", "every", "relative", "clocked_at", "solar_event", "latitude", "longitude", "timezone",
@@ -18,7 +21,7 @@ MOVING = (
 """Columns of which each decides when the next slot is."""
 
 
-class ScheduleQuerySet(QuerySet[Any]):
+class ScheduleQuerySet(QuerySet["Schedule"]):
     """Schedules, to be switched and changed many at once."""
 
     def update(self, **values: Any) -> int:

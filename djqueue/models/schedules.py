@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from djqueue.conf import settings
 from djqueue.routing import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue
-from djqueue.schedules import Timing, declared, stored
+from djqueue.schedules import Timing, checks, declared, stored
 from djqueue.schedules.rules import MISFIRE_LIMIT, MOST_MISFIRES, Misfire, Overlap, Source
 from djqueue.schedules.stored import When, timing_of
 from djqueue.store.beat import OVER, database_clock, tell_beats
@@ -183,7 +183,7 @@ class Schedule(models.Model):
     @property
     def zone(self) -> ZoneInfo:
         """Its zone, or that of the site. Raises ``ValueError`` for one that this host does not know."""
-        return ZoneInfo(declared.check_zone(self.timezone) or django_settings.TIME_ZONE)
+        return ZoneInfo(checks.check_zone(self.timezone) or django_settings.TIME_ZONE)
 
     def timing(self) -> Timing:
         """Return when this is due. Raises ``ValueError``, ``TypeError`` or ``ImportError``."""
@@ -247,19 +247,22 @@ def _check_kwargs(value: object) -> None:
 
 
 def _check_expires(value: timedelta | None) -> None:
-    if value is not None and declared.check_span(value) == timedelta(0):
+    if value is not None and checks.check_span(value) == timedelta(0):
         raise ValueError(f"expected more than 0 seconds, got: {value}")
 
 
 CHECKS: dict[str, Any] = {
-    "name": declared.check_name,
-    "task": declared.check_text,
-    "description": declared.check_text,
+    "name": checks.check_name,
+    "task": checks.check_text,
+    "description": checks.check_text,
     "args": _check_args,
     "kwargs": _check_kwargs,
     "options": declared.check_options,
     "queue": lambda name: None if name == "" else check_queue(name),
-    "timezone": declared.check_zone,
+    "timezone": checks.check_zone,
+    "clocked_at": checks.check_moment,
+    "start_at": checks.check_moment,
+    "end_at": checks.check_moment,
     "expires": _check_expires,
-    "jitter": declared.check_span,
+    "jitter": checks.check_span,
 }

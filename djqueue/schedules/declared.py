@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
@@ -17,6 +16,7 @@ from djqueue.exceptions import EncodeError
 from djqueue.routing import check_priority, check_queue
 from djqueue.serializers import encode
 
+from .checks import check_moment, check_name, check_span, check_text, check_zone
 from .cronlines import cron
 from .crontabs import crontab
 from .intervals import schedule
@@ -29,8 +29,6 @@ DECIDED_BY_BEAT = ("eta", "countdown", "task_id", "expires", "queue", "priority"
 OF_WORKFLOWS = (
     "link", "link_error", "chain", "chord", "group_id", "group_index", "root_id", "parent_id", "replaced_task_nesting",
 )  # fmt: skip
-LONGEST_NAME = 500
-LONGEST_SPAN = timedelta(seconds=LONGEST_COUNTDOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +143,6 @@ def read_timing(given: object) -> Timing:
     raise TypeError(f"expected crontab(...), seconds, a timedelta, a cron string, solar or clocked, got: {given!r}")
 
 
-def check_zone(name: object) -> str:
-    """Return the name of a time zone, "" for that of the site. Raises ``ValueError``."""
-    if name == "":
-        return ""
-    try:
-        ZoneInfo(name)  # type: ignore[arg-type]
-    except (ValueError, TypeError, OSError, LookupError):
-        raise ValueError(f"expected a time zone such as Europe/Berlin, got: {name!r}") from None
-    return str(name)
-
-
 def check_options(options: object) -> dict[str, Any]:
     """Return options of a call that a schedule may carry. Raises ``TypeError`` or ``ValueError``."""
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
@@ -168,30 +155,6 @@ def check_options(options: object) -> dict[str, Any]:
             raise ValueError(f"option {key!r} cannot stand here: schedule a task that starts the workflow")
     stored_options("a schedule", options)
     return dict(_through_json(dict(options)))
-
-
-def check_text(value: object) -> str:
-    """Return a text that PostgreSQL can hold. Raises ``TypeError`` or ``ValueError``."""
-    if not isinstance(value, str):
-        raise TypeError(f"expected a string, got: {value!r}")
-    if not value.isprintable() and ("\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)):
-        raise ValueError(f"expected a text without NUL and lone surrogates, got: {value!r}")
-    return value
-
-
-def check_name(name: object) -> str:
-    """Return a text that is short enough for an index. Raises ``TypeError`` or ``ValueError``."""
-    text = check_text(name)
-    if len(text) > LONGEST_NAME:
-        raise ValueError(f"expected a name of at most {LONGEST_NAME} characters, got: {text[:60]!r}… of {len(text)}")
-    return text
-
-
-def check_span(span: timedelta) -> timedelta:
-    """Return a length of time from 0 to a hundred years. Raises ``ValueError``."""
-    if not timedelta(0) <= span <= LONGEST_SPAN:
-        raise ValueError(f"expected 0 seconds or more, at most a hundred years, got: {span}")
-    return span
 
 
 def _task(value: object) -> str:
@@ -220,6 +183,7 @@ def _flag(value: object) -> bool:
 def _moment(value: object) -> datetime:
     if not isinstance(value, datetime):
         raise TypeError(f"expected a datetime, got: {value!r}")
+    check_moment(value)
     return timezone.make_aware(value) if timezone.is_naive(value) else value
 
 
