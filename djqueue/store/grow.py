@@ -13,7 +13,7 @@ from djqueue.states import Ending
 
 from .advance import lock_workflow
 from .conclude import conclude
-from .plant import PLANT
+from .plant import CALL as PLANT
 
 # Fenced like settling. The task keeps its row and its followers; it waits for what took its place.
 STEP_BACK = """
