@@ -11,6 +11,8 @@ from .functions import Procedure
 # Why this shape. As a procedure it is parsed and planned once a session: as a statement it cost the server twice as
 # much for a workflow of a few tasks. The rows travel as one JSON array, into which arguments and options go as the text
 # that they are already. A task that waits for another has its delay and its expiry counted from its release.
+# A group may have a row already, from `GroupResult.save` of a frozen canvas; of one that was applied, NULL for its size
+# is refused like a second row.
 PLANT = Procedure(
     verb="plant",
     arguments=("uuid", "jsonb", "jsonb"),
@@ -47,6 +49,9 @@ gathered AS (
     INSERT INTO djqueue_taskgroup (id, workflow_id, group_id, group_index, size, pending)
     SELECT id, $1, group_id, group_index, size, size
     FROM jsonb_to_recordset($3) AS given (id uuid, group_id uuid, group_index integer, size integer)
+    ON CONFLICT (id) DO UPDATE
+    SET workflow_id = excluded.workflow_id, group_id = excluded.group_id, group_index = excluded.group_index,
+        size = CASE WHEN djqueue_taskgroup.pending IS NULL THEN excluded.size END, pending = excluded.pending
 ),
 waiting AS (
     INSERT INTO djqueue_waitingtask (task_id, waits_for, takes, attempt, run_at, run_in, expires_in)

@@ -8,6 +8,7 @@ from .advance import ADVANCE
 from .claim import CLAIM
 from .conclude import CONCLUDE
 from .floor import LOWEST
+from .follow import FOLLOW
 from .functions import Routine
 from .insert import INSERT_READY
 from .lanes import GAPS
@@ -25,6 +26,7 @@ ROUTINES: tuple[Routine, ...] = (
     SETTLE,
     REPR,
     VALUES,
+    FOLLOW,
     ADVANCE,
     CONCLUDE,
     RELEASE,
