@@ -13,7 +13,7 @@ from djqueue.states import Ending
 
 from .advance import lock_workflow
 from .conclude import conclude
-from .plant import PLANT
+from .plant import CALL as PLANT
 
 # Fenced like settling, and like there the lease is locked before the workflow: who reclaims it does so, too.
 LOCK_LEASE = """

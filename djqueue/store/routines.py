@@ -13,6 +13,7 @@ from .functions import Routine
 from .insert import INSERT_READY
 from .lanes import GAPS
 from .lose import LOSE
+from .plant import PLANT
 from .promote import PROMOTE
 from .release import RELEASE
 from .retry import RETRY
@@ -31,6 +32,7 @@ ROUTINES: tuple[Routine, ...] = (
     RELEASE,
     LOSE,
     RETRY,
+    PLANT,
     PROMOTE,
     GAPS,
     LOWEST,
