@@ -161,6 +161,9 @@ class TestBadInput:
         assert TaskGroup.objects.get().pending == 12_000
 
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
 class TestGraph:
     def graph(self, *args: str) -> str:
         out = io.StringIO()
@@ -182,8 +185,26 @@ class TestGraph:
         result = chord([add.s(1, 1), add.s(2, 2)], tsum.s()).apply_async()
         picture = ElementTree.fromstring(self.graph(result.id, "--svg"))
         space = "{http://www.w3.org/2000/svg}"
-        assert len(picture.findall(f"{space}g/{space}rect")) == 3
+        assert len(picture.findall(f"{space}g/{space}rect[@class='dq-card']")) == 3
         assert len([path for path in picture.findall(f"{space}path") if path.get("marker-end")]) == 2
+
+    def test_members_that_are_alike_are_one(self, session, worker):
+        result = chord([identity.s(n) for n in range(8)] + [add.s(1, 1) | add.s(1)], tsum.s()).apply_async()
+        succeed(session, worker, claim_all(session, worker)[:3])
+        shown = self.graph(result.id)
+        assert f"▶ {identity.name} {TIMES} 8  3 succeeded, 5 running" in shown
+        assert len(shown.splitlines()) == 4
+        picture = self.graph(result.id, "--svg")
+        assert f">identity {TIMES} 8</text>" in picture
+        assert ">3 succeeded, 5 running</text>" in picture
+        assert picture.count('<path class="dq-way"') == 3
+        assert len(self.graph(result.id, "--all").splitlines()) == 11
+
+    def test_a_large_workflow_is_read_in_few_statements(self, db, django_assert_max_num_queries):
+        result = chord([identity.s(n) for n in range(3000)], tsum.s()).apply_async()
+        with django_assert_max_num_queries(5):
+            shown = self.graph(result.id)
+        assert f"{identity.name} {TIMES} 3,000  3,000 ready" in shown
 
     def test_an_id_that_is_not_known(self, db):
         with pytest.raises(CommandError, match="expected task_id to be a UUID"):
