@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from djqueue import chain, chord, group
 from djqueue.doctor import check_invariants
@@ -211,3 +214,40 @@ class TestGraph:
             self.graph("mine")
         with pytest.raises(CommandError, match="expected the id of a task that is known"):
             self.graph("00000000-0000-7000-8000-000000000000")
+
+
+class TestStreaming:
+    """A group of a generator: each member is committed at once, and the last commit waits for the disk."""
+
+    def asked(self, statement: str) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchone()[0]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_only_the_end_waits_for_the_disk(self):
+        self.asked("SELECT set_config('synchronous_commit', 'on', false)")
+        places = []
+
+        def members() -> Iterator[Any]:
+            for number in range(20):
+                yield identity.s(number)
+                places.append(self.asked("SELECT pg_current_wal_insert_lsn()::text"))
+                flushed.append(self.asked(f"SELECT pg_current_wal_flush_lsn() >= '{places[-1]}'"))
+
+        flushed: list[bool] = []
+        result = group(members()).apply_async()
+        assert Task.objects.count() == len(result) == 20
+        assert not all(flushed)
+        assert self.asked(f"SELECT pg_current_wal_flush_lsn() >= '{places[-1]}'")
+
+    @pytest.mark.django_db(transaction=True)
+    def test_nothing_of_it_lasts_in_the_session(self):
+        before = self.asked("SHOW synchronous_commit")
+        group(identity.s(number) for number in range(3)).apply_async()
+        assert self.asked("SHOW synchronous_commit") == before
+
+    def test_inside_a_transaction_it_is_as_durable_as_that_is(self, db):
+        before = self.asked("SHOW synchronous_commit")
+        group(identity.s(number) for number in range(3)).apply_async()
+        assert self.asked("SHOW synchronous_commit") == before

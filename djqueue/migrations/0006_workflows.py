@@ -102,5 +102,5 @@ class Migration(PostgreSQLMigration):
             f"ALTER TABLE djqueue_waitingtask SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
             migrations.RunSQL.noop,
         ),
-        CreateRoutines("77ded78fd1e1"),
+        CreateRoutines("79dbd02d1c2a"),
     ]
