@@ -13,6 +13,7 @@ from django.db import connection
 
 from djqueue import chain, chord, group
 from djqueue.doctor import check_invariants
+from djqueue.exceptions import EncodeError
 from djqueue.models import ReadyTask, Task, TaskGroup, TaskResult, WaitingTask
 from djqueue.records import Outcome
 from djqueue.serializers import encode_error
@@ -156,6 +157,57 @@ class TestBadInput:
         with pytest.raises(ValueError, match="may contain itself"):
             sig.apply_async()
         assert not Task.objects.exists()
+
+    @pytest.mark.parametrize("how", ["apply_async", "freeze", "apply"])
+    def test_a_part_that_contains_the_whole(self, db, how):
+        line, header, body = (
+            chain(add.s(1, 1), add.s(2)),
+            group([add.s(1, 1), add.s(2, 2)]),
+            chord([add.s(1, 1)], tsum.s()),
+        )
+        line.tasks.append(line)
+        header.tasks.append(header)
+        body.body = body
+        for whole in (line, header, body):
+            with pytest.raises(ValueError, match="may contain itself"):
+                getattr(whole, how)()
+        assert not Task.objects.exists()
+
+    def test_what_cannot_be_encoded(self, db):
+        """All or nothing, but of a generator's group what came before stays."""
+        for whole in (
+            chord([add.s(1, 1)], identity.s(value=object())),
+            chain(add.s(1, 1), add.s(object())),
+            group([add.s(1, 1), add.s(1, object())]),
+            chord((add.s(1, object()) if n == 2 else add.s(1, n) for n in range(4)), tsum.s()),
+        ):
+            with pytest.raises((EncodeError, TypeError)):
+                whole.apply_async()
+        assert not Task.objects.exists()
+        assert not TaskGroup.objects.exists()
+        with pytest.raises(EncodeError):
+            group(add.s(1, object()) if n == 2 else add.s(1, n) for n in range(4)).apply_async()
+        assert Task.objects.count() == 2
+
+    def test_a_generator_that_raised_is_not_taken_for_one_that_ended(self, db):
+        def members() -> Iterator[Any]:
+            yield add.s(1, 1)
+            raise KeyError("no more")
+
+        for whole in (group(members()), chord(members(), tsum.s())):
+            with pytest.raises(KeyError):
+                whole.apply_async()
+            with pytest.raises(ValueError, match="expected a group whose generator did not raise, got: KeyError"):
+                whole.apply_async()
+
+    def test_nothing_to_do(self, db):
+        assert chain().apply_async() is None
+        assert len(group([]).apply_async()) == len(group(iter(())).apply_async()) == 0
+        with pytest.raises(ValueError, match="expected the chord to have a body"):
+            chord([add.s(1, 1)]).apply_async()
+        assert not Task.objects.exists()
+        for header in ([], iter(())):
+            assert Task.objects.get(pk=chord(header, tsum.s()).apply_async().id).args == [[]]
 
     def test_a_large_group(self, db):
         result = chord([identity.s(n) for n in range(12_000)], tsum.s()).apply_async()

@@ -11,7 +11,7 @@ from djqueue.results import AsyncResult, GroupResult
 from djqueue.uuid7 import as_task_id, new_task_id
 
 from .data import SignatureData
-from .frozen import IDS, Place, freeze_sequence
+from .frozen import IDS, Place, bounded, freeze_sequence
 from .inplace import run_in_place
 from .planning import Planner
 from .planting import end_stream, enqueue_plan
@@ -28,15 +28,13 @@ def apply_canvas(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
     add_to_parent = in_trail({"add_to_parent": options.pop("add_to_parent", True)})
     ids = _ids(options)
     planner = Planner() if add_to_parent else Planner(add_to_parent=False)
-    try:
+    with bounded():
         whole: Any = canvas.copied(deep=False, fresh=canvas.spent)
         whole.hand_down(args, kwargs, options)
         result = whole.freeze(ids.pop("task_id"), **ids)
         if result is None:
             return None
         planner.sequence(whole.steps())
-    except RecursionError:
-        raise ValueError("expected a canvas that is not nested too deeply, got one that may contain itself") from None
     _tell(result, enqueue_plan(planner.tasks, planner.groups, linked=planner.linked))
     canvas.spent = canvas.frozen
     _note_child(result, add_to_parent=add_to_parent)
