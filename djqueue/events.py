@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -92,6 +92,14 @@ class WorkerReclaimed:
     worker: str
     requeued: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTaken:
+    """This worker is asked something, or told to do something."""
+
+    name: str
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ CANNOT = {
 }
 """What pools cannot do: options of workers and definitions, and why."""
 CONCURRENCY_MOST = 1024
+GROWS_TO = 64
+"""Executors up to which a pool can grow that was not asked for more at its start."""
 SLOTS_MOST = 10_000
 
 
@@ -72,6 +74,11 @@ class WorkerOptions:
     def slots(self) -> int:
         """Tasks that an executor runs at once."""
         return 1 if self.pool == "processes" else self.concurrency
+
+    @property
+    def most_processes(self) -> int:
+        """Executors that the pool can have at the most, if it grows."""
+        return 1 if self.pool == "solo" else max(self.processes, GROWS_TO)
 
     @property
     def executor(self) -> ExecutorOptions:

@@ -22,10 +22,13 @@ from djqueue import events
 from djqueue.conf import settings
 from djqueue.records import Outcome
 from djqueue.store.cancel import Cancellation
+from djqueue.store.wakeup import COMMAND, PAUSE
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
 from .announcements import Announcement
 from .clock import DatabaseClock
+from .commands import Commands
+from .desk import Desk
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .loop import ClaimLoop
@@ -74,6 +77,8 @@ class Worker:
         self._pool = Pool(spawner, page, options, self._outcomes)
         self._loop.pool = self._pool
         self._pool.on_progress = self._loop.progressed
+        self._commands = Commands(options, self._loop, self._pool, page, self._lookout, self._clock, self.stop)
+        self._desk = Desk(self._commands, spawner.command, lambda: self._lookout.listening)
         self._upkeep = Upkeep(
             self._upkeep_link,
             self._clock,
@@ -83,17 +88,21 @@ class Worker:
             on_renewed=self._renewed,
             on_lease_lost=self._lease_lost,
             on_cancelled=self._cancelled,
+            calls={COMMAND: self._desk.look, PAUSE: self._lookout.look_at_pauses},
         )
         self._listener = Listener(self._listen_link, self._upkeep.heard) if self._listen_link else None
-        spawner.on_spawned = self._pool.crew.spawned
-        spawner.on_exited = self._pool.crew.exited
-        spawner.on_expired = self._pool.expired
-        spawner.on_gone = self.child_gone
+        self._hear(spawner)
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
         self._stops = 0
         self._exit_code = ExitCode.DRAINED
         self._work: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
+
+    def _hear(self, spawner: ForkSpawner | SoloSpawner) -> None:
+        spawner.on_spawned = self._pool.crew.spawned
+        spawner.on_exited = self._pool.crew.exited
+        spawner.on_expired = self._pool.expired
+        spawner.on_gone = self.child_gone
 
     async def run(self) -> ExitCode:
         started = monotonic()
@@ -140,7 +149,8 @@ class Worker:
         )
         asked = monotonic()
         worker_id = await register(connection, row)
-        self._loop.worker_id = self._upkeep.worker_id = self._pool.worker_id = worker_id
+        for part in (self._loop, self._upkeep, self._pool, self._desk):
+            part.worker_id = worker_id
         self._renewed(asked + settings.LEASE)
 
     def _announce(self) -> None:

@@ -8,9 +8,21 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from djqueue.management.subcommands import doctor, graph, import_celery_beat
+from djqueue.management.subcommands import (
+    control_workers,
+    doctor,
+    graph,
+    import_celery_beat,
+    inspect_workers,
+)
 
-SUBCOMMANDS: dict[str, ModuleType] = {"doctor": doctor, "graph": graph, "import_celery_beat": import_celery_beat}
+SUBCOMMANDS: dict[str, ModuleType] = {
+    "inspect": inspect_workers,
+    "control": control_workers,
+    "doctor": doctor,
+    "graph": graph,
+    "import_celery_beat": import_celery_beat,
+}
 
 
 class Command(BaseCommand):

@@ -1,0 +1,68 @@
+"""Pauses as a worker knows them: until when which queues, tasks and keys rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import monotonic
+
+from psycopg import AsyncConnection
+
+from djqueue.records import Claim
+from djqueue.serializers import decode
+from djqueue.states import PauseKind
+from djqueue.store.pauses import PauseLeft, read_pauses
+
+KEYS = ("concurrency_key", "rate_key", "unique_key")
+"""Options of a task that are keys which can be paused."""
+
+
+class Pauses:
+    """What is paused, read now and then; each ends here by itself."""
+
+    def __init__(self) -> None:
+        self.known = False
+        self.puts_off = False
+        """Whether tasks are paused by name or key."""
+        self._queues: dict[str, float] = {}
+        self._tasks: dict[str, PauseLeft] = {}
+        self._keys: dict[str, PauseLeft] = {}
+        self._read_at = 0.0
+
+    async def read(self, connection: AsyncConnection) -> bool:
+        """Learn what is paused now; return whether that is news."""
+        before = set(self._queues), set(self._tasks), set(self._keys)
+        rows = await read_pauses(connection)
+        self._read_at = now = monotonic()
+        self._queues = {row.name: now + row.left for row in rows if row.kind == "queue"}
+        self._tasks = {row.name: row for row in rows if row.kind == PauseKind.TASK}
+        self._keys = {row.name: row for row in rows if row.kind == PauseKind.KEY}
+        self.puts_off = bool(self._tasks or self._keys)
+        self.known = True
+        return (set(self._queues), set(self._tasks), set(self._keys)) != before
+
+    def queues(self) -> set[str]:
+        """Return the queues that rest now."""
+        now = monotonic()
+        return {name for name, until in self._queues.items() if until > now}
+
+    def next_end(self) -> float:
+        """Return the monotonic time at which the next queue goes on by itself; infinitely late if none does."""
+        now = monotonic()
+        return min((until for until in self._queues.values() if until > now), default=float("inf"))
+
+    def resting(self, claims: Iterable[Claim]) -> list[tuple[str, int, str]]:
+        """Return those of the claims that may not start now: id, attempt, and until when."""
+        since = monotonic() - self._read_at
+        found = []
+        for claim in claims:
+            pauses = [pause for pause in self._pauses_of(claim) if pause.left > since]
+            if pauses:
+                found.append((claim.id, claim.attempt, max(pauses, key=lambda pause: pause.left).until))
+        return found
+
+    def _pauses_of(self, claim: Claim) -> list[PauseLeft]:
+        pauses = [self._tasks[claim.name]] if claim.name in self._tasks else []
+        if self._keys and claim.options:
+            options = decode(claim.options)
+            pauses += [self._keys[key] for name in KEYS if (key := options.get(name)) in self._keys]
+        return pauses
