@@ -128,6 +128,7 @@ class Commands:
                 "autoscale": self.scale.shown,
             },
             "time_limits": self.limits.shown,
+            "paused": self._lookout.pauses.shown,
             "rusage": {
                 "utime": round(usage.ru_utime, 3),
                 "stime": round(usage.ru_stime, 3),

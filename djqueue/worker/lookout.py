@@ -16,8 +16,11 @@ from .queues import QueueSelection
 POLL_MIN = 0.002
 """Seconds until the second look at an empty queue; each further pause is twice as long."""
 SURVEY = 1.0
-"""Seconds between two searches for unknown lanes, and between two looks at what is paused."""
+"""Seconds between two searches for unknown lanes."""
 SURVEY_LISTENING = 5.0
+PAUSES = 0.5
+"""Seconds between two looks at what is paused."""
+PAUSES_LISTENING = 5.0
 FLOOR_EVERY = 1.0
 
 
@@ -91,7 +94,7 @@ class Lookout:
         """Learn what is paused; return the seconds until the next look. For a connection beside that of claims."""
         if await self.pauses.read(connection):
             self.wake()
-        return SURVEY_LISTENING if self.listening else SURVEY
+        return PAUSES_LISTENING if self.listening else PAUSES
 
     async def raise_floors(self, connection: AsyncConnection) -> None:
         """Take the next step of the floor protocol if claims have left dead entries behind."""

@@ -40,6 +40,11 @@ class Pauses:
         self.known = True
         return (set(self._queues), set(self._tasks), set(self._keys)) != before
 
+    @property
+    def shown(self) -> dict[str, list[str]]:
+        """What is paused, as far as is known here."""
+        return {"queues": sorted(self.queues()), "tasks": sorted(self._tasks), "keys": sorted(self._keys)}
+
     def queues(self) -> set[str]:
         """Return the queues that rest now."""
         now = monotonic()
