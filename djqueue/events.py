@@ -103,6 +103,25 @@ class CommandTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolScaled:
+    """The pool has grown or shrunk by itself, from ``before`` to ``after`` executors."""
+
+    name: str
+    before: int
+    after: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentBroken:
+    """A component failed; ``error`` is its traceback. It runs again in ``again_in`` seconds, if that is not None."""
+
+    component: str
+    error: str
+    again_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class PruningFailed:
     """Old results could not be deleted in time."""
 

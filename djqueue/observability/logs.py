@@ -168,6 +168,17 @@ def _level_of(command: str) -> int:
         return logging.INFO  # the site's own, which the worker does not know
 
 
+@events.subscribe(events.PoolScaled)
+def pool_scaled(event: events.PoolScaled) -> None:
+    logger.info("worker %s: %d executors instead of %d, because %s", event.name, event.after, event.before, event.why)
+
+
+@events.subscribe(events.ComponentBroken)
+def component_broken(event: events.ComponentBroken) -> None:
+    then = "it is given up" if event.again_in is None else f"it starts again in {event.again_in:g} s"
+    logger.error("the component %s failed; %s\n%s", event.component, then, event.error)
+
+
 @events.subscribe(events.PruningFailed)
 def pruning_failed(event: events.PruningFailed) -> None:
     logger.warning("old tasks could not be pruned in time (%s); trying again in a minute", event.error)

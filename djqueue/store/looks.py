@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
 
+from djqueue.records import Lane
+
 BATCH = 500
 MOST = 5000
 """Delayed tasks that are looked at, at the most, for those of some queues."""
@@ -23,6 +25,23 @@ ORDER BY scheduled.run_at, scheduled.task_id
 LIMIT %s
 """
 BEFORE_ALL = ("-infinity", "00000000-0000-0000-0000-000000000000")
+
+# One probe of the primary key for each lane.
+BACKLOG = """
+SELECT
+    (
+        SELECT min(first.seq)
+        FROM unnest(%s::text[], %s::smallint[], %s::bigint[]) AS lane (queue, priority, floor)
+        CROSS JOIN LATERAL (
+            SELECT ready.seq
+            FROM djqueue_readytask AS ready
+            WHERE ready.queue = lane.queue AND ready.priority = lane.priority AND ready.seq >= lane.floor
+            ORDER BY ready.queue, ready.priority, ready.seq
+            LIMIT 1
+        ) AS first
+    ),
+    (SELECT last_value FROM djqueue_readytask_seq)
+"""
 
 CANCELLATIONS = "SELECT task_id::text FROM djqueue_cancelledtask ORDER BY asked_at, task_id LIMIT %s"
 
@@ -58,6 +77,14 @@ async def due_tasks(connection: AsyncConnection, limit: int, serves: Callable[[s
             break
         after = (rows[-1][0], rows[-1][1])
     return found[:limit]
+
+
+async def backlog(connection: AsyncConnection, lanes: Sequence[Lane]) -> tuple[int | None, int]:
+    """Return the lowest number in line in these lanes, None if nothing is, and the last that was drawn at all."""
+    columns = [lane.queue for lane in lanes], [lane.priority for lane in lanes], [lane.floor for lane in lanes]
+    row = await (await connection.execute(BACKLOG, columns)).fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 async def open_cancellations(connection: AsyncConnection, limit: int) -> list[str]:

@@ -154,17 +154,17 @@ class Commands:
     async def pool_grow(self, connection: AsyncConnection, n: int) -> Any:
         self._refuse_while_draining()
         self.scale.grow(n)
-        return await self._resized(connection)
+        return await self.resized(connection)
 
     async def pool_shrink(self, connection: AsyncConnection, n: int) -> Any:
         self._refuse_while_draining()
         self.scale.shrink(n)
-        return await self._resized(connection)
+        return await self.resized(connection)
 
     async def autoscale(self, connection: AsyncConnection, max: int, min: int) -> Any:
         self._refuse_while_draining()
         self.scale.between(min, max)
-        await self._resized(connection)
+        await self.resized(connection)
         return {"ok": f"autoscale: {self.scale.shown or 'off'}"}
 
     async def time_limit(
@@ -177,7 +177,8 @@ class Commands:
         self._stopping = True
         return {"ok": "shutting down"}
 
-    async def _resized(self, connection: AsyncConnection) -> Any:
+    async def resized(self, connection: AsyncConnection) -> Any:
+        """Write how large the pool is now."""
         self._loop.wake()
         await self._describe(connection)
         return {"ok": f"{self.scale.size} executors"}

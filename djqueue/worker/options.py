@@ -47,6 +47,16 @@ class ExecutorOptions(NamedTuple):
     weighs: bool = False
 
 
+class WorkerFacts(NamedTuple):
+    """What a component is told of its worker."""
+
+    name: str
+    queues: str
+    pool: str
+    processes: int
+    concurrency: int
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
     """The options of ``runworker``, checked. Times are in seconds, memory in KiB; None is for no limit.
@@ -67,6 +77,8 @@ class WorkerOptions:
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
     beat: bool = False
+    autoscale: tuple[int, int] | None = None
+    """The least and the most executors, between which the pool scales by itself."""
     given: tuple[str, ...] = ()
     """Values that are not defaults, each with where it comes from, to be shown."""
 
@@ -76,9 +88,13 @@ class WorkerOptions:
         return 1 if self.pool == "processes" else self.concurrency
 
     @property
+    def facts(self) -> WorkerFacts:
+        return WorkerFacts(self.name, str(self.queues), self.pool, self.processes, self.concurrency)
+
+    @property
     def most_processes(self) -> int:
         """Executors that the pool can have at the most, if it grows."""
-        return 1 if self.pool == "solo" else max(self.processes, GROWS_TO)
+        return 1 if self.pool == "solo" else max(self.processes, GROWS_TO, *(self.autoscale or ()))
 
     @property
     def executor(self) -> ExecutorOptions:
@@ -141,6 +157,27 @@ def processes(asked: int | None, source: str, pool: str, concurrency: int) -> in
     if not 1 <= number <= CONCURRENCY_MOST:
         raise ValueError(f"expected {source} to be 1 to {CONCURRENCY_MOST}, got: {number}")
     return number
+
+
+def autoscale(asked: tuple[int, int] | None, source: str, pool: str) -> tuple[int, int] | None:
+    """Return the least and the most executors. Raises ``ValueError`` for bounds that the pool cannot have."""
+    if asked is None:
+        return None
+    least, most = asked
+    if pool == "solo":
+        raise ValueError(f"--pool solo cannot honour {source} ({most},{least}): it has one executor, the worker itself")
+    if not 1 <= least <= most <= CONCURRENCY_MOST:
+        raise ValueError(
+            f"expected {source} to be MAX,MIN with 1 to {CONCURRENCY_MOST} executors, MIN at most MAX, "
+            f"got: {most},{least}"
+        )
+    return least, most
+
+
+def check_start(number: int, bounds: tuple[int, int] | None, source: str) -> None:
+    """Raise ``ValueError`` if the pool would begin with a number of executors outside of its bounds."""
+    if bounds is not None and not bounds[0] <= number <= bounds[1]:
+        raise ValueError(f"expected {source} to be {bounds[0]} to {bounds[1]} with --autoscale, got: {number}")
 
 
 def cores() -> int:

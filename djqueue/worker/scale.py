@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .options import WorkerOptions
 from .pool import Pool
 
@@ -10,7 +12,8 @@ class Scale:
     """Grows and shrinks a pool by whole executors. What is refused is a ``ValueError``."""
 
     def __init__(self, options: WorkerOptions, pool: Pool) -> None:
-        self.bounds: tuple[int, int] | None = None
+        self.bounds: tuple[int, int] | None = options.autoscale
+        self.on_bounds: Callable[[], object] = lambda: None
         self._options = options
         self._pool = pool
 
@@ -37,8 +40,9 @@ class Scale:
         if not 1 <= least <= most:
             raise ValueError(f"expected max to be min or more, and min 1 or more, got: max={most}, min={least}")
         self._check(most)
-        self.bounds = least, most
         self.set(min(max(self.size, least), most))
+        self.bounds = least, most
+        self.on_bounds()
 
     def set(self, size: int) -> None:
         """Have so many executors."""

@@ -26,8 +26,10 @@ from djqueue.store.wakeup import COMMAND, PAUSE
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
 from .announcements import Announcement
+from .autoscale import Autoscaler
 from .clock import DatabaseClock
 from .commands import Commands
+from .components import Components
 from .desk import Desk
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
@@ -77,8 +79,7 @@ class Worker:
         self._pool = Pool(spawner, page, options, self._outcomes)
         self._loop.pool = self._pool
         self._pool.on_progress = self._loop.progressed
-        self._commands = Commands(options, self._loop, self._pool, page, self._lookout, self._clock, self.stop)
-        self._desk = Desk(self._commands, spawner.command, lambda: self._lookout.listening)
+        self._desk = self._make_desk(page)
         self._upkeep = Upkeep(
             self._upkeep_link,
             self._clock,
@@ -90,6 +91,7 @@ class Worker:
             on_cancelled=self._cancelled,
             calls={COMMAND: self._desk.look, PAUSE: self._lookout.look_at_pauses},
         )
+        self._components = Components(settings.WORKER_COMPONENTS, options.facts)
         self._listener = Listener(self._listen_link, self._upkeep.heard) if self._listen_link else None
         self._hear(spawner)
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
@@ -97,6 +99,13 @@ class Worker:
         self._exit_code = ExitCode.DRAINED
         self._work: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
+
+    def _make_desk(self, page: ProgressPage) -> Desk:
+        options, pool, lookout = self.options, self._pool, self._lookout
+        commands = Commands(options, self._loop, pool, page, lookout, self._clock, self.stop)
+        self._autoscaler = Autoscaler(options.name, commands.scale, pool, lookout, commands.resized)
+        commands.scale.on_bounds = lambda: self._upkeep.add(self._autoscaler.look)
+        return Desk(commands, self._spawner.command, lambda: lookout.listening)
 
     def _hear(self, spawner: ForkSpawner | SoloSpawner) -> None:
         spawner.on_spawned = self._pool.crew.spawned
@@ -106,9 +115,11 @@ class Worker:
 
     async def run(self) -> ExitCode:
         started = monotonic()
+        await self._components.start()
         await self._register_first()
         self._spawner.watch()
         await self._pool.start()
+        self._upkeep.add(self._autoscaler.look)
         upkeep = asyncio.create_task(self._upkeep.run())
         if self._listener is not None:
             self._spawn_background(self._listener.run())
@@ -262,6 +273,7 @@ class Worker:
     async def _leave(self) -> None:
         for task in self._background:
             task.cancel()
+        await self._components.stop()
         self._pool.stop()
         self._spawner.announce(Announcement.STOPPED)
         self._spawner.unwatch()
