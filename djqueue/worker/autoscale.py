@@ -15,7 +15,7 @@ from djqueue.store.looks import backlog
 
 from .lookout import Lookout
 from .memory import share_left
-from .pool import Pool
+from .pool import PATIENCE, Pool
 from .scale import Scale
 
 LOOK_EVERY = 1.0
@@ -53,6 +53,8 @@ class Autoscaler:
         first, last = await backlog(connection, self._lookout.lanes())
         now = monotonic()
         age = self._age(first, last, now)
+        if now - self._pool.overflowed_at < 2 * LOOK_EVERY:
+            age = max(age, PATIENCE)  # what was given back has a new number
         if any(not place.busy for place in self._pool.crew.places):
             busy = False
         else:
@@ -89,6 +91,6 @@ class Autoscaler:
             # By half, so that a large pool is there in seconds.
             return min(most, size + max(1, size // 2)), f"the first in line has waited {age:.0f} s"
         idle = now - self._busy_at
-        if not busy and idle >= settings.AUTOSCALE_KEEP and size > least:
+        if not busy and age < BACKLOG and idle >= settings.AUTOSCALE_KEEP and size > least:
             return size - 1, f"one had nothing to do for {idle:.0f} s"
         return size, ""

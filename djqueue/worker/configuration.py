@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
 from . import options
-from .options import WorkerOptions
+from .options import Bounds, WorkerOptions
 from .queues import QueueSelection
 
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -63,7 +63,7 @@ def duration(given: Any) -> float | None:
         raise ValueError("a number of seconds, or none") from None
 
 
-def bounds(given: Any) -> tuple[int, int] | None:
+def bounds(given: Any) -> Bounds | None:
     """Return the least and the most of ``MAX,MIN``, or of two numbers; ``MAX`` alone has 1 as the least."""
     if given is None or (isinstance(given, str) and given.strip().lower() in ("", "none")):
         return None
@@ -73,7 +73,7 @@ def bounds(given: Any) -> tuple[int, int] | None:
         numbers = []
     if len(numbers) not in (1, 2):
         raise ValueError("MAX,MIN, two whole numbers")
-    return (numbers[1] if len(numbers) == 2 else 1), numbers[0]
+    return Bounds(numbers[1] if len(numbers) == 2 else 1, numbers[0])
 
 
 def truth(given: Any) -> bool:
@@ -191,13 +191,13 @@ def build(given: Mapping[str, Given]) -> WorkerOptions:
     return asked
 
 
-def _size(given: Mapping[str, Given], pool: str, least_and_most: tuple[int, int] | None) -> tuple[int, int]:
+def _size(given: Mapping[str, Given], pool: str, least_and_most: Bounds | None) -> tuple[int, int]:
     """Return the slots of an executor, and how many executors there are at first: the fewest, unless told."""
     concurrency, processes = given["CONCURRENCY"], given["PROCESSES"]
     if least_and_most is not None and pool == "processes" and concurrency.value is None:
-        concurrency = concurrency._replace(value=least_and_most[0])
+        concurrency = concurrency._replace(value=least_and_most.least)
     elif least_and_most is not None and pool != "processes" and processes.value is None:
-        processes = processes._replace(value=least_and_most[0])
+        processes = processes._replace(value=least_and_most.least)
     slots = options.concurrency(*concurrency, pool)
     executors = options.processes(*processes, pool, slots)
     options.check_start(executors, least_and_most, (concurrency if pool == "processes" else processes).source)

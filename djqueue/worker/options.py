@@ -47,6 +47,16 @@ class ExecutorOptions(NamedTuple):
     weighs: bool = False
 
 
+class Bounds(NamedTuple):
+    """The least and the most executors, between which a pool scales by itself."""
+
+    least: int
+    most: int
+
+    def __str__(self) -> str:
+        return f"{self.most},{self.least}"
+
+
 class WorkerFacts(NamedTuple):
     """What a component is told of its worker."""
 
@@ -77,8 +87,7 @@ class WorkerOptions:
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
     beat: bool = False
-    autoscale: tuple[int, int] | None = None
-    """The least and the most executors, between which the pool scales by itself."""
+    autoscale: Bounds | None = None
     given: tuple[str, ...] = ()
     """Values that are not defaults, each with where it comes from, to be shown."""
 
@@ -159,25 +168,24 @@ def processes(asked: int | None, source: str, pool: str, concurrency: int) -> in
     return number
 
 
-def autoscale(asked: tuple[int, int] | None, source: str, pool: str) -> tuple[int, int] | None:
-    """Return the least and the most executors. Raises ``ValueError`` for bounds that the pool cannot have."""
+def autoscale(asked: Bounds | None, source: str, pool: str) -> Bounds | None:
+    """Return the bounds as asked. Raises ``ValueError`` for bounds that the pool cannot have."""
     if asked is None:
         return None
     least, most = asked
     if pool == "solo":
-        raise ValueError(f"--pool solo cannot honour {source} ({most},{least}): it has one executor, the worker itself")
+        raise ValueError(f"--pool solo cannot honour {source} ({asked}): it has one executor, the worker itself")
     if not 1 <= least <= most <= CONCURRENCY_MOST:
         raise ValueError(
-            f"expected {source} to be MAX,MIN with 1 to {CONCURRENCY_MOST} executors, MIN at most MAX, "
-            f"got: {most},{least}"
+            f"expected {source} to be MAX,MIN with 1 to {CONCURRENCY_MOST} executors, MIN at most MAX, got: {asked}"
         )
-    return least, most
+    return asked
 
 
-def check_start(number: int, bounds: tuple[int, int] | None, source: str) -> None:
+def check_start(number: int, bounds: Bounds | None, source: str) -> None:
     """Raise ``ValueError`` if the pool would begin with a number of executors outside of its bounds."""
-    if bounds is not None and not bounds[0] <= number <= bounds[1]:
-        raise ValueError(f"expected {source} to be {bounds[0]} to {bounds[1]} with --autoscale, got: {number}")
+    if bounds is not None and not bounds.least <= number <= bounds.most:
+        raise ValueError(f"expected {source} to be {bounds.least} to {bounds.most} with --autoscale, got: {number}")
 
 
 def cores() -> int:

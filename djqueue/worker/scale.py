@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .options import WorkerOptions
+from .options import Bounds, WorkerOptions
 from .pool import Pool
 
 
@@ -12,7 +12,7 @@ class Scale:
     """Grows and shrinks a pool by whole executors. What is refused is a ``ValueError``."""
 
     def __init__(self, options: WorkerOptions, pool: Pool) -> None:
-        self.bounds: tuple[int, int] | None = options.autoscale
+        self.bounds: Bounds | None = options.autoscale
         self.on_bounds: Callable[[], object] = lambda: None
         self._options = options
         self._pool = pool
@@ -24,7 +24,7 @@ class Scale:
 
     @property
     def shown(self) -> str | None:
-        return None if self.bounds is None else f"{self.bounds[1]},{self.bounds[0]}"
+        return None if self.bounds is None else str(self.bounds)
 
     def grow(self, number: int) -> None:
         self.set(self.size + _positive(number))
@@ -41,7 +41,7 @@ class Scale:
             raise ValueError(f"expected max to be min or more, and min 1 or more, got: max={most}, min={least}")
         self._check(most)
         self.set(min(max(self.size, least), most))
-        self.bounds = least, most
+        self.bounds = Bounds(least, most)
         self.on_bounds()
 
     def set(self, size: int) -> None:

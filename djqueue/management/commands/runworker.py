@@ -13,7 +13,7 @@ from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a
 from djqueue.worker.components import ComponentFailed
 from djqueue.worker.configuration import LOGLEVELS, OPTIONS, bounds, build, duration, gather
 from djqueue.worker.forkserver import ForkServerFailed
-from djqueue.worker.options import POOLS, PoolRefuses
+from djqueue.worker.options import POOLS, Bounds, PoolRefuses
 from djqueue.worker.start import run_worker
 
 EPILOG = """
@@ -119,7 +119,7 @@ def _add_how_to_run(group: Any) -> None:
     )
 
 
-def _bounds(text: str) -> tuple[int, int] | None:
+def _bounds(text: str) -> Bounds | None:
     try:
         return bounds(text)
     except ValueError as error:
