@@ -8,6 +8,7 @@ pausing   pause and resume queues, tasks and keys
 orders    what changes running workers
 site      questions that are answered where the site is loaded
 revoking  cancel tasks
+purging   drop what waits in line
 ========= ==============================================================
 """
 
@@ -32,6 +33,7 @@ from .pausing import FOREVER as FOREVER
 from .pausing import pause as pause
 from .pausing import paused as paused
 from .pausing import resume as resume
+from .purging import purge as purge
 from .questions import Inspect as Inspect
 from .questions import inspect as inspect
 from .revoking import revoke as revoke

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -23,8 +24,14 @@ in time, or none is alive. What is wrong goes to stderr.
 """
 
 
-def add_arguments(parser: ArgumentParser, kind: str, description: str, examples: str) -> None:
-    parser.description = f"{description}\n\n{catalogue(kind)}"
+NOWHERE_ELSE: dict[str, Command] = {}
+
+
+def add_arguments(
+    parser: ArgumentParser, kind: str, description: str, examples: str, local: Mapping[str, Command] = NOWHERE_ELSE
+) -> None:
+    """``local`` are further commands, whose functions are called here instead of by workers."""
+    parser.description = f"{description}\n\n{catalogue(kind, local)}"
     parser.epilog = examples + EXIT_CODES
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("command_name", metavar="COMMAND", nargs="?", help="one of those above; none lists them all")
@@ -42,9 +49,9 @@ def add_arguments(parser: ArgumentParser, kind: str, description: str, examples:
     parser.add_argument("--json", action="store_true", help="print one JSON object, replies by worker's name")
 
 
-def catalogue(kind: str) -> str:
+def catalogue(kind: str, local: Mapping[str, Command]) -> str:
     """Return the commands of a kind, one a line."""
-    known = list(commands(kind))
+    known = [*commands(kind), *local.values()]
     width = max(len(_usage(command)) for command in known)
     return "\n".join(["commands:", *(f"  {_usage(command):{width}}  {command.help}" for command in known)])
 
@@ -61,18 +68,21 @@ def _is_needed(parameter: Parameter) -> bool:
     return parameter.default is REQUIRED
 
 
-def run(command: BaseCommand, options: dict[str, Any], kind: str) -> None:
+def run(command: BaseCommand, options: dict[str, Any], kind: str, local: Mapping[str, Command] = NOWHERE_ELSE) -> None:
     registry.load_all()  # with the site's own commands
     if options["command_name"] is None:
-        command.stdout.write(catalogue(kind))
+        command.stdout.write(catalogue(kind, local))
         return
-    known = {one.name: one for one in commands(kind)}
+    known = {**{one.name: one for one in commands(kind)}, **local}
     name = options["command_name"]
     if name not in known:
         raise CommandError(f"unknown {kind} command {name!r}. {did_you_mean(name, known)}")
     destination = [one for one in (options["destination"] or "").split(",") if one] or None
     try:
         arguments = known[name].bind(arguments_of(known[name], options["words"]))
+        if name in local:
+            _write_done(command, local[name], arguments, options)
+            return
         replies = ask(name, arguments, destination=destination, timeout=options["timeout"], limit=options["limit"])
     except (ValueError, WorkerNotFound, DjqueueError) as error:
         raise CommandError(str(error)) from None
@@ -118,6 +128,14 @@ def _value(command: Command, parameter: Parameter, text: str) -> Any:
             f"expected {parameter.name} of {command} to be {parameter.kind.__name__}, got: {text!r}"
         ) from None
     return value
+
+
+def _write_done(command: BaseCommand, local: Command, arguments: dict[str, Any], options: dict[str, Any]) -> None:
+    if options["destination"]:
+        raise ValueError(f"control command {local} is for no worker in particular, so it takes no --destination")
+    assert local.function is not None
+    said = local.function(**arguments)
+    write_json(command, {"ok": said}) if options["json"] else command.stdout.write(said)
 
 
 def _write(command: BaseCommand, replies: Replies, options: dict[str, Any]) -> None:
