@@ -32,7 +32,7 @@ def enqueue(way: dict[str, str], number: int = 1) -> list[AsyncResult]:
     """Enqueue tasks that a pause of that kind is about."""
     results = [noop.apply_async() for _ in range(number)]
     if "key" in way:
-        Task.objects.filter(id__in=[r.id for r in results]).update(options={"concurrency_key": way["key"]})
+        Task.objects.filter(id__in=[r.id for r in results]).update(options={"gate": f"key {way['key']}"})
     return results
 
 

@@ -16,6 +16,10 @@ from djqueue.store.looks import Arguments, read_arguments
 from .asking import TIMEOUT, Destination, Replies, ask, checked
 
 
+OF_TASKS = ("active", "reserved")
+"""Questions that are answered with lists of tasks."""
+
+
 class Inspect:
     """Asks workers. Each method returns a dict of answers by worker's name, empty if no worker lives."""
 
@@ -44,11 +48,11 @@ class Inspect:
 
     def active(self) -> Replies:
         """Return the tasks that run now, as lists of dicts; arguments are redacted by ``DJQUEUE["REDACT"]``."""
-        return _with_arguments(self.request("active"))
+        return with_arguments(self.request("active"))
 
     def reserved(self) -> Replies:
         """Return the tasks that are claimed and have not begun."""
-        return _with_arguments(self.request("reserved"))
+        return with_arguments(self.request("reserved"))
 
     def scheduled(self, limit: int = 100) -> Replies:
         """Return tasks that are not due yet, the first ``limit`` in the queues that a worker serves.
@@ -99,7 +103,7 @@ def inspect(destination: Destination = None, timeout: float = TIMEOUT, limit: in
     return Inspect(destination, timeout, limit)
 
 
-def _with_arguments(replies: Replies) -> Replies:
+def with_arguments(replies: Replies) -> Replies:
     """Add to the tasks in replies what they were called with. A worker has no definitions to redact it by."""
     tasks = [task for reply in replies.values() if isinstance(reply, list) for task in reply]
     if tasks:

@@ -12,8 +12,10 @@ from djqueue.serializers import decode
 from djqueue.states import PauseKind
 from djqueue.store.pauses import PauseLeft, read_pauses
 
-KEYS = ("concurrency_key", "rate_key", "unique_key")
+KEYS = ("rate_key", "unique_key")
 """Options of a task that are keys which can be paused."""
+GATE = "gate"
+"""The option that is a kind of gate and, after a space, the key of a concurrency limit."""
 
 
 class Pauses:
@@ -69,5 +71,6 @@ class Pauses:
         pauses = [self._tasks[claim.name]] if claim.name in self._tasks else []
         if self._keys and claim.options:
             options = decode(claim.options)
-            pauses += [self._keys[key] for name in KEYS if (key := options.get(name)) in self._keys]
+            keys = {options.get(name) for name in KEYS} | {str(options.get(GATE)).partition(" ")[2]}
+            pauses += [pause for key, pause in self._keys.items() if key in keys]
         return pauses

@@ -15,7 +15,8 @@ from djqueue import registry
 from djqueue.conf import did_you_mean
 from djqueue.control.asking import Replies, ask
 from djqueue.control.catalogue import REQUIRED, Command, Parameter, commands
-from djqueue.exceptions import DjqueueError, WorkerNotFound
+from djqueue.control.questions import OF_TASKS, with_arguments
+from djqueue.exceptions import DjqueueError
 from djqueue.management.tables import write_json, write_tree
 
 EXIT_CODES = """\
@@ -84,7 +85,9 @@ def run(command: BaseCommand, options: dict[str, Any], kind: str, local: Mapping
             _write_done(command, local[name], arguments, options)
             return
         replies = ask(name, arguments, destination=destination, timeout=options["timeout"], limit=options["limit"])
-    except (ValueError, WorkerNotFound, DjqueueError) as error:
+        if name in OF_TASKS:
+            with_arguments(replies)
+    except (ValueError, DjqueueError) as error:
         raise CommandError(str(error)) from None
     except Error as error:
         raise CommandError(f"the database does not answer: {error}") from None

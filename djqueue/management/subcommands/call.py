@@ -36,8 +36,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("name", metavar="NAME", help="the name of a task")
-    parser.add_argument("-a", "--args", default="[]", metavar="JSON", help="positional arguments, a list")
-    parser.add_argument("-k", "--kwargs", default="{}", metavar="JSON", help="keyword arguments, an object")
+    parser.add_argument(
+        "-a", "--args", dest="given_args", default="[]", metavar="JSON", help="positional arguments, a list"
+    )
+    parser.add_argument(
+        "-k", "--kwargs", dest="given_kwargs", default="{}", metavar="JSON", help="keyword arguments, an object"
+    )
     parser.add_argument("-q", "--queue", help="another queue than its own")
     parser.add_argument("--priority", type=int, help="-100 to 100, higher first")
     when = parser.add_mutually_exclusive_group()
@@ -85,12 +89,12 @@ def _call(options: dict[str, Any]) -> Any:
 
 def _json(options: dict[str, Any], name: str, kind: type) -> Any:
     try:
-        value = json.loads(options[name])
+        value = json.loads(options[f"given_{name}"])
     except ValueError as error:
-        raise CommandError(f"expected --{name} to be JSON, got: {options[name]!r} ({error})") from None
+        raise CommandError(f"expected --{name} to be JSON, got: {options[f'given_{name}']!r} ({error})") from None
     if not isinstance(value, kind):
         word = "a list" if kind is list else "an object"
-        raise CommandError(f"expected --{name} to be {word}, got: {options[name]!r}")
+        raise CommandError(f"expected --{name} to be {word}, got: {options[f'given_{name}']!r}")
     return value
 
 

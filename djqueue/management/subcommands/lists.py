@@ -122,7 +122,7 @@ def schedules() -> list[dict[str, Any]]:
 
 
 def tasks(options: dict[str, Any]) -> list[dict[str, Any]]:
-    found = Task.objects.using(settings.DATABASE).with_state().order_by("-pk")
+    found: Any = Task.objects.using(settings.DATABASE).with_state().order_by("-pk")
     if options["state"] is not None:
         found = _in_state(found, State[options["state"].upper()])
     if options["queue"] is not None:

@@ -25,7 +25,7 @@ EXAMPLES = """\
 examples:
   manage.py djqueue result 0198c2a4-...
   manage.py djqueue result 0198c2a4-... --wait 60      until it has ended
-  manage.py djqueue result 0198c2a4-... --traceback
+  manage.py djqueue result 0198c2a4-... --traceback             with that of its error
 
 exit codes: 0 it succeeded, or has not ended yet; 1 it failed, was cancelled, is not
 known, or did not end in time
@@ -37,7 +37,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("id", metavar="ID", help="the id of a task")
     parser.add_argument("--wait", type=float, metavar="SECONDS", help="wait for its end")
-    parser.add_argument("--traceback", action="store_true", help="print the traceback of an error")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
