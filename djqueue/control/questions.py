@@ -15,7 +15,6 @@ from djqueue.store.looks import Arguments, read_arguments
 
 from .asking import TIMEOUT, Destination, Replies, ask, checked
 
-
 OF_TASKS = ("active", "reserved")
 """Questions that are answered with lists of tasks."""
 

@@ -69,12 +69,7 @@ class Migration(PostgreSQLMigration):
         migrations.CreateModel(
             name="Pause",
             fields=[
-                (
-                    "pk",
-                    models.CompositePrimaryKey(
-                        "kind", "name", blank=True, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
                     "kind",
                     models.TextField(choices=[("task", "task"), ("key", "key")], verbose_name="kind"),
@@ -87,10 +82,11 @@ class Migration(PostgreSQLMigration):
                 "verbose_name": "pause",
                 "verbose_name_plural": "pauses",
                 "db_table_comment": "Tasks, by name or key, that are not started for a while.",
-                "default_permissions": ("view",),
+                "default_permissions": ("view", "add", "delete"),
                 "required_db_features": ("supports_comments",),
             },
         ),
+        migrations.AddConstraint("pause", models.UniqueConstraint(fields=["kind", "name"], name="djqueue_pause_once")),
         migrations.AddConstraint(
             "pause", models.CheckConstraint(condition=Q(kind__in=["task", "key"]), name="djqueue_pause_kind")
         ),

@@ -15,7 +15,6 @@ class Pause(models.Model):
     Queues have their pause in their own row (``Queue.paused_until``).
     """
 
-    pk = models.CompositePrimaryKey("kind", "name")
     kind = models.TextField(_("kind"), choices=[(kind.value, kind.value) for kind in PauseKind])
     name = models.TextField(_("name"))
     until = models.DateTimeField(_("until"))
@@ -24,10 +23,11 @@ class Pause(models.Model):
     class Meta:
         verbose_name = _("pause")
         verbose_name_plural = _("pauses")
-        default_permissions = ("view",)
+        default_permissions = ("view", "add", "delete")
         db_table_comment = "Tasks, by name or key, that are not started for a while."
         required_db_features = ("supports_comments",)
         constraints = [
+            models.UniqueConstraint(fields=["kind", "name"], name="djqueue_pause_once"),
             models.CheckConstraint(
                 name="djqueue_pause_kind", condition=models.Q(kind__in=[kind.value for kind in PauseKind])
             ),

@@ -44,6 +44,10 @@ class Desk:
         self._listening = listening
         self._answers: list[Answer] = []
 
+    async def describe(self, connection: AsyncConnection) -> None:
+        """Write into the worker's row, which may be a new one, what commands have changed of it."""
+        await self._commands.resized(connection)
+
     async def look(self, connection: AsyncConnection) -> float:
         """Obey what has come; return the seconds until the next look."""
         await self._store_answers(connection)

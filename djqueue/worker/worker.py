@@ -200,6 +200,7 @@ class Worker:
         self._loop.worker_id, self._loop.lease_until = 0, 0.0
         self._loop.abandon()
         await self._register(connection)
+        await self._desk.describe(connection)
 
     def _cancelled(self, asked: list[Cancellation]) -> None:
         """Somebody wants these tasks, which run here, to end."""
