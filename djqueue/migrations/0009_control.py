@@ -102,6 +102,6 @@ class Migration(PostgreSQLMigration):
         ),
         migrations.AddIndex(
             "scheduledtask",
-            models.Index(fields=["run_at"], name="djqueue_scheduled_paused", condition=Q(reason=4)),
+            models.Index(fields=["run_at", "task"], name="djqueue_scheduled_paused", condition=Q(reason=4)),
         ),
     ]

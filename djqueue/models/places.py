@@ -70,7 +70,9 @@ class ScheduledTask(models.Model):
         # Few rows, or none: those that a pause has put off.
         indexes = [
             models.Index(
-                fields=["run_at"], name="djqueue_scheduled_paused", condition=models.Q(reason=ScheduleReason.PAUSED)
+                fields=["run_at", "task"],
+                name="djqueue_scheduled_paused",
+                condition=models.Q(reason=ScheduleReason.PAUSED),
             ),
         ]
 

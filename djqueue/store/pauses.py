@@ -9,9 +9,9 @@ from typing import NamedTuple
 from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
 
-from djqueue.states import PauseKind, ScheduleReason
+from djqueue.states import ScheduleReason
 
-BATCH = 10_000
+BATCH = 2000
 
 PAUSES = """
 SELECT 'queue' AS kind, name, paused_until AS until
@@ -48,25 +48,47 @@ SELECT FROM ended WHERE until > statement_timestamp()
 
 # Why this shape. A paused task that stayed in line would be walked over by every claim: with a backlog of them the
 # others would be held up. So it is claimed like any other and put off in one move until its pause ends, which costs
-# nothing where nothing is paused. The partial index finds what was put off among all that is scheduled. Those of a key
-# cannot be told from the others here; one that is still paused is put off again.
+# nothing where nothing is paused. Whatever ends or shortens a pause, workers then look through what was put off, by the
+# index of it alone, and bring forward what waits longer than it must. They do so for as long as a worker that has not
+# heard of it can still put something off, which is a lease.
 BRING_FORWARD = f"""
-WITH early AS MATERIALIZED (
-    SELECT waiting.ctid AS place
+WITH looked AS MATERIALIZED (
+    SELECT waiting.run_at, waiting.task_id
     FROM djqueue_scheduledtask AS waiting
     WHERE waiting.reason = {ScheduleReason.PAUSED.value}
-        AND waiting.run_at > coalesce(%(until)s, statement_timestamp())
-        AND (
-            %(name)s::text IS NULL
-            OR EXISTS (SELECT FROM djqueue_task AS task WHERE task.id = waiting.task_id AND task.name = %(name)s)
-        )
+        AND (waiting.run_at, waiting.task_id) > (%(run_at)s::timestamptz, %(task_id)s::uuid)
     ORDER BY waiting.run_at, waiting.task_id
-    LIMIT {BATCH}
-    FOR UPDATE
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+),
+target AS MATERIALIZED (
+    SELECT looked.run_at, looked.task_id, coalesce(
+        (
+            SELECT max(pause.until)
+            FROM djqueue_task AS task
+            JOIN djqueue_pause AS pause ON pause.until > statement_timestamp() AND (
+                pause.kind = 'task' AND pause.name = task.name
+                OR pause.kind = 'key' AND pause.name IN (
+                    task.options ->> 'rate_key',
+                    task.options ->> 'unique_key',
+                    substr(task.options ->> 'gate', position(' ' IN task.options ->> 'gate') + 1)
+                )
+            )
+            WHERE task.id = looked.task_id
+        ),
+        statement_timestamp()
+    ) AS until
+    FROM looked
+),
+moved AS (
+    UPDATE djqueue_scheduledtask AS waiting
+    SET run_at = target.until
+    FROM target
+    WHERE waiting.run_at = target.run_at AND waiting.task_id = target.task_id AND target.until < target.run_at
 )
-UPDATE djqueue_scheduledtask SET run_at = coalesce(%(until)s, statement_timestamp())
-WHERE ctid = ANY (ARRAY(SELECT place FROM early))
+SELECT run_at::text, task_id::text FROM looked ORDER BY run_at, task_id
 """
+BEFORE_ALL = ("-infinity", "00000000-0000-0000-0000-000000000000")
 
 # Fenced as a release. The attempt is not counted.
 PUT_OFF = f"""
@@ -117,26 +139,14 @@ def pause(
     values = {"kind": kind, "name": name, "until": until, "seconds": seconds}
     cursor.execute(PAUSE_QUEUE if kind == "queue" else PAUSE_TASKS, values)
     end: datetime = cursor.fetchone()[0]
-    if kind != "queue":
-        _bring_forward(cursor, kind, name, end)
     return end
 
 
 def resume(cursor: CursorWrapper, kind: str, name: str) -> bool:
-    """End a pause; return whether there was one. What it has put off is due now."""
+    """End a pause; return whether there was one. Workers bring back what it has put off."""
     cursor.execute(RESUME_QUEUE if kind == "queue" else RESUME_TASKS, {"kind": kind, "name": name})
     ended: bool = cursor.rowcount > 0
-    if kind != "queue":
-        _bring_forward(cursor, kind, name, None)
     return ended
-
-
-def _bring_forward(cursor: CursorWrapper, kind: str, name: str, until: datetime | None) -> None:
-    values = {"until": until, "name": name if kind == PauseKind.TASK else None}
-    while True:
-        cursor.execute(BRING_FORWARD, values)
-        if cursor.rowcount < BATCH:
-            return
 
 
 def list_pauses(cursor: CursorWrapper) -> list[Paused]:
@@ -154,3 +164,16 @@ async def put_off(connection: AsyncConnection, worker_id: int, claims: Sequence[
     """Put claimed tasks (id, attempt, until when) into the schedule, as if they had not been claimed."""
     ids, attempts, until = zip(*sorted(claims), strict=True)
     await connection.execute(PUT_OFF, (list(ids), list(attempts), list(until), worker_id))
+
+
+async def bring_forward(
+    connection: AsyncConnection, after: tuple[str, str] | None, limit: int = BATCH
+) -> tuple[str, str] | None:
+    """Look at some of what was put off, after a place; what waits longer than its pauses last is due when they end.
+
+    Returns the place to go on from, None at the end.
+    """
+    run_at, task_id = after or BEFORE_ALL
+    values = {"run_at": run_at, "task_id": task_id, "limit": limit}
+    rows = await (await connection.execute(BRING_FORWARD, values)).fetchall()
+    return (rows[-1][0], rows[-1][1]) if len(rows) == limit else None

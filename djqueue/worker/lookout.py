@@ -94,7 +94,7 @@ class Lookout:
         """Learn what is paused; return the seconds until the next look. For a connection beside that of claims."""
         if await self.pauses.read(connection):
             self.wake()
-        return PAUSES_LISTENING if self.listening else PAUSES
+        return min(PAUSES_LISTENING if self.listening else PAUSES, await self.pauses.sweep(connection))
 
     async def raise_floors(self, connection: AsyncConnection) -> None:
         """Take the next step of the floor protocol if claims have left dead entries behind."""

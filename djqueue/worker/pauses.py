@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from time import monotonic
 
 from psycopg import AsyncConnection
 
+from djqueue.conf import settings
 from djqueue.records import Claim
 from djqueue.serializers import decode
 from djqueue.states import PauseKind
-from djqueue.store.pauses import PauseLeft, read_pauses
+from djqueue.store.pauses import PauseLeft, bring_forward, read_pauses
 
 KEYS = ("rate_key", "unique_key")
 """Options of a task that are keys which can be paused."""
 GATE = "gate"
 """The option that is a kind of gate and, after a space, the key of a concurrency limit."""
+
+SWEEP_EVERY = 1.0
+"""Seconds between two passes over what was put off."""
+SWEEP_ON = 0.02
+"""Seconds between two steps of a pass, in which a heartbeat may go before."""
 
 
 class Pauses:
@@ -29,18 +36,32 @@ class Pauses:
         self._tasks: dict[str, PauseLeft] = {}
         self._keys: dict[str, PauseLeft] = {}
         self._read_at = 0.0
+        self._last: set[tuple[str, ...]] = set()
+        # Also what has ended while no worker was there.
+        self._sweep_until = monotonic() + settings.LEASE
+        self._after: tuple[str, str] | None = None
 
     async def read(self, connection: AsyncConnection) -> bool:
         """Learn what is paused now; return whether that is news."""
-        before = set(self._queues), set(self._tasks), set(self._keys)
         rows = await read_pauses(connection)
+        news = {row[:3] for row in rows} != self._last
+        self._last = {row[:3] for row in rows}
         self._read_at = now = monotonic()
         self._queues = {row.name: now + row.left for row in rows if row.kind == "queue"}
         self._tasks = {row.name: row for row in rows if row.kind == PauseKind.TASK}
         self._keys = {row.name: row for row in rows if row.kind == PauseKind.KEY}
         self.puts_off = bool(self._tasks or self._keys)
         self.known = True
-        return (set(self._queues), set(self._tasks), set(self._keys)) != before
+        if news:
+            self._sweep_until = now + settings.LEASE
+        return news
+
+    async def sweep(self, connection: AsyncConnection) -> float:
+        """Bring forward what an ended or shorter pause has put off; return the seconds until there is more to do."""
+        if monotonic() > self._sweep_until and self._after is None:
+            return math.inf
+        self._after = await bring_forward(connection, self._after)
+        return SWEEP_EVERY if self._after is None else SWEEP_ON
 
     @property
     def shown(self) -> dict[str, list[str]]:
