@@ -51,6 +51,11 @@ class Settings:
     SOFT_TIME_LIMIT: float | timedelta | None = None
     MAX_TASKS_PER_CHILD: int | None = None
     MAX_MEMORY_PER_CHILD: int | None = None
+    AUTOSCALE: str | Sequence[int] | None = None
+    AUTOSCALE_KEEP: float = 30.0
+    """Seconds that an executor has nothing to do before the pool shrinks by itself."""
+    WORKER_COMPONENTS: tuple[str, ...] = ()
+    """Dotted paths of classes that live with the worker, see ``djqueue.worker.components``."""
     BURST: bool | None = None
     BEAT: bool | None = None
     DRAIN_TIMEOUT: float | timedelta | None = None
@@ -109,6 +114,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "SOFT_TIME_LIMIT": (int, float, timedelta, NoneType),
     "MAX_TASKS_PER_CHILD": (int, NoneType),
     "MAX_MEMORY_PER_CHILD": (int, NoneType),
+    "AUTOSCALE": (str, list, tuple, NoneType),
+    "AUTOSCALE_KEEP": (int, float, timedelta),
+    "WORKER_COMPONENTS": (list, tuple),
     "BURST": (bool, NoneType),
     "BEAT": (bool, NoneType),
     "DRAIN_TIMEOUT": (int, float, timedelta, NoneType),
@@ -132,7 +140,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "PAYLOAD_KEYS": (list, tuple),
     "REDACT": (list, tuple, str),
 }
-LISTS = ("IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT")
+LISTS = ("IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT", "WORKER_COMPONENTS")
+POSITIVE = ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES", "MISFIRE_GRACE", "AUTOSCALE_KEEP")
 HIDDEN_SETTINGS = ("PAYLOAD_KEYS",)
 RETENTION_STATES = ("succeeded", "failed", "cancelled")
 
@@ -161,7 +170,7 @@ def problems(given: object) -> list[tuple[str, str]]:
 def _contradictions(settings: Settings) -> list[tuple[str, str]]:
     found = [
         (f"expected DJQUEUE[{name!r}] to be above 0, got: {getattr(settings, name)!r}", "")
-        for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES", "MISFIRE_GRACE")
+        for name in POSITIVE
         if getattr(settings, name) <= 0
     ]
     if settings.HEARTBEAT * 2 > settings.LEASE:
@@ -213,7 +222,7 @@ def seconds(value: float | timedelta) -> float:
 
 def _built(given: Mapping[str, Any]) -> Settings:
     values = dict(given)
-    for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE"):
+    for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE", "AUTOSCALE_KEEP"):
         if name in values:
             values[name] = seconds(values[name])
     if "RETENTION" in values:

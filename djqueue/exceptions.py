@@ -13,11 +13,12 @@ Exception
 │   │   ├── SecurityError           stored data asks for something unsafe
 │   │   ├── TaskRevokedError        the task was cancelled
 │   │   └── TimeoutError            the result did not come in time
-│   └── TaskPredicate               raised by a task to say how it ends
-│       ├── Ignore
-│       │   └── Replace             another takes its place
-│       ├── Reject
-│       └── Retry
+│   ├── TaskPredicate               raised by a task to say how it ends
+│   │   ├── Ignore
+│   │   │   └── Replace             another takes its place
+│   │   ├── Reject
+│   │   └── Retry
+│   └── WorkerNotFound(LookupError) no live worker is called so
 ├── SoftTimeLimitExceeded
 ├── TimeLimitExceeded
 └── WorkerLostError                 the process that ran the task died
@@ -144,6 +145,10 @@ class Reject(TaskPredicate):
 
     def __repr__(self) -> str:
         return f"reject requeue={self.requeue}: {self.reason}"
+
+
+class WorkerNotFound(DjqueueError, LookupError):
+    """A command is addressed to a worker that does not live."""
 
 
 class SoftTimeLimitExceeded(Exception):

@@ -11,7 +11,7 @@ A task's state is the table that holds its id::
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 PENDING = "PENDING"
 STARTED = "STARTED"
@@ -85,3 +85,12 @@ class ScheduleReason(IntEnum):
     ETA = 1
     RETRY = 2
     RATE = 3
+    PAUSED = 4
+    """Its name or its key is paused, until then."""
+
+
+class PauseKind(StrEnum):
+    """What a ``Pause`` is about."""
+
+    TASK = "task"
+    KEY = "key"

@@ -1,5 +1,7 @@
 """The rows: a task is written once, and where it stands is which other table holds its id."""
 
+from .commands import CommandReply, WorkerCommand
+from .pauses import Pause
 from .places import CancelledTask, ReadyTask, RunningTask, ScheduledTask
 from .queue import Queue
 from .results import TaskAttempt, TaskResult
@@ -11,6 +13,8 @@ from .workflows import TaskGroup, WaitingTask
 
 __all__ = [
     "CancelledTask",
+    "CommandReply",
+    "Pause",
     "Queue",
     "ReadyTask",
     "RunningTask",
@@ -23,4 +27,5 @@ __all__ = [
     "TaskResult",
     "WaitingTask",
     "Worker",
+    "WorkerCommand",
 ]

@@ -35,7 +35,6 @@ CALL = f"SELECT queue, priority FROM {GAPS.name}(%s::text[], %s::smallint[], %s:
 BEFORE_ALL = ("", -32768)
 AFTER_ALL = ("\U0010ffff", 32767)
 
-PAUSED = "SELECT name FROM djqueue_queue WHERE paused_until > statement_timestamp()"
 REGISTER = "INSERT INTO djqueue_queue (name) SELECT unnest(%s::text[]) ON CONFLICT (name) DO NOTHING"
 
 
@@ -57,9 +56,3 @@ async def discover(connection: AsyncConnection, known: Collection[tuple[str, int
     if found:
         await connection.execute(REGISTER, (sorted({lane.queue for lane in found}),))
     return found
-
-
-async def paused_queues(connection: AsyncConnection) -> set[str]:
-    """Return the names of the queues that nobody may claim from now."""
-    cursor = await connection.execute(PAUSED)
-    return {row[0] for row in await cursor.fetchall()}

@@ -17,6 +17,7 @@ import socket
 import struct
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from .executor import Executor, exit_now
 from .options import ExecutorOptions, PoolRefuses, refuse_what_tasks_need
 from .patched import become_executor
 from .progress import ProgressPage
+from .site_commands import answer_in_process
 
 MESSAGE = struct.Struct("!iqd")
 
@@ -39,13 +41,13 @@ GRACE = 1.0
 FAREWELL = 5.0
 """Seconds that receivers of ``worker_shutdown`` have."""
 
-SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED, ANNOUNCE = range(1, 8)
+SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED, ANNOUNCE, COMMAND = range(1, 9)
 
 
 class Message(NamedTuple):
-    """``subject`` is an executor's position or process id, or an ``Announcement``.
+    """``subject`` is an executor's position or process id, an ``Announcement``, or the id of a command.
 
-    ``value`` is an OS signal, a wait status or a monotonic time in seconds.
+    ``value`` is an OS signal, a wait status, a monotonic time in seconds, or the id of the worker.
     """
 
     kind: int
@@ -147,20 +149,27 @@ class _ForkServer:
             self._lease_until = message.value
         elif message.kind == ANNOUNCE:
             self._announce(Announcement(message.subject), int(message.value), ours)
+        elif message.kind == COMMAND:
+            self._announcing.add(self._fork(ours, lambda: answer_in_process(message.subject, int(message.value))))
         return True
 
+    def _fork(self, ours: tuple[int, ...], run: Callable[[], object]) -> int:
+        """Run something of the site's in a process of its own: whatever it does must not hold up the watchdog."""
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(ours)
+            try:
+                run()
+            finally:
+                exit_now(0)
+        return pid
+
     def _announce(self, what: Announcement, signum: int, ours: tuple[int, ...]) -> None:
-        """Call the site's receivers in a process of their own: whatever they do must not hold up the watchdog."""
+        """Call the site's receivers."""
         if what is Announcement.HEARTBEAT and self._last_heartbeat in self._announcing:
             return  # whoever listens is still busy with the last one
         if has_receivers(what):
-            pid = os.fork()
-            if pid == 0:
-                self._become_child(ours)
-                try:
-                    announce(what, self._options.hostname, signum)
-                finally:
-                    exit_now(0)
+            pid = self._fork(ours, lambda: announce(what, self._options.hostname, signum))
             self._announcing.add(pid)
             if what is Announcement.HEARTBEAT:
                 self._last_heartbeat = pid

@@ -9,7 +9,8 @@ import psycopg
 from psycopg import AsyncConnection
 
 from djqueue import events
-from djqueue.records import Outcome
+from djqueue.records import Claim, Outcome
+from djqueue.store.pauses import put_off
 from djqueue.store.progress import note_states
 from djqueue.store.promote import promote
 from djqueue.store.release import held_by, release
@@ -17,6 +18,7 @@ from djqueue.store.repair import repair
 
 from .clock import DatabaseClock
 from .endings import timed
+from .limits import Limits
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .options import WorkerOptions
@@ -41,6 +43,7 @@ class ClaimLoop:
         self.lease_until = 0.0
         self.draining = False
         self.pool: Pool
+        self.limits = Limits(options.pool)
         self.settler = Settler(options.name, clock)
         self._options = options
         self._link = link
@@ -158,15 +161,27 @@ class ClaimLoop:
             return  # the lease was lost meanwhile: what was claimed under the old id is reclaimed
         if self.settler.put_back:
             self._lookout.wake()
-        if claims:
+        if claimed := len(claims):
             self._clock.sync(claims[-1].claimed)
+            if self._lookout.pauses.puts_off:
+                claims = await self._without_paused(connection, claims)
+            if self.limits:
+                claims = [self.limits.apply(claim) for claim in claims]
             self.settler.held.update((c.id, c) for c in claims)
             self.pool.add(c if c.context is None else timed(c, self._clock) for c in claims)
         if wanted:
-            self._lookout.found(len(claims), wanted)
+            self._lookout.found(claimed, wanted)
             await self._lookout.raise_floors(connection)
-            if self._options.burst and not claims and not self.settler.unfinished:
+            if self._options.burst and not claimed and not self.settler.unfinished:
                 await self._end_burst(connection)
+
+    async def _without_paused(self, connection: AsyncConnection, claims: list[Claim]) -> list[Claim]:
+        """Put off what is paused by name or key, and return the rest."""
+        if not (resting := self._lookout.pauses.resting(claims)):
+            return claims
+        await put_off(connection, self.worker_id, resting)
+        put = {task_id for task_id, _, _ in resting}
+        return [claim for claim in claims if claim.id not in put]
 
     async def _recount(self, connection: AsyncConnection) -> None:
         """Give back leases that this worker does not know of: claims whose answer was lost with a connection."""

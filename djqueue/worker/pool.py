@@ -60,7 +60,7 @@ class Pool:
         self._page = page
         self._on_outcomes = on_outcomes
         self._ticking: asyncio.TimerHandle | None = None
-        self._ended_at = 0.0
+        self._ended_at = self.overflowed_at = 0.0
 
     async def start(self) -> None:
         await self.crew.start()
@@ -210,6 +210,7 @@ class Pool:
             self._enforcement.look(executor, now)
         # Where something ends now and then, what waits will have its turn, and would lose its place in line.
         if now - max(self._waiting.since, self._ended_at) > PATIENCE:
+            self.overflowed_at = now
             self._release_waiting()
         if self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)

@@ -39,6 +39,23 @@ class QueueSelection:
                 return place
         return None
 
+    def add(self, queue: str) -> None:
+        """Serve a queue, or those that match a pattern, after all others. Raises ``ValueError`` for what is no name."""
+        (pattern,) = _checked([queue], "queue") or ("",)
+        if not pattern:
+            raise ValueError(f"expected queue to name a queue, got: {queue!r}")
+        self.excluded = tuple(one for one in self.excluded if one != pattern)
+        if pattern not in self.patterns:
+            self.patterns += (pattern,)
+
+    def cancel(self, queue: str) -> None:
+        """Serve a queue, or a pattern's, no longer. Raises ``ValueError`` for one that is not served."""
+        if queue not in self.patterns and self.rank(queue) is None:
+            raise ValueError(f"expected queue to be one that is served ({self}), got: {queue!r}")
+        self.patterns = tuple(one for one in self.patterns if one != queue)
+        if self.rank(queue) is not None:
+            self.excluded += _checked([queue], "queue")
+
     def ordered(self, lanes: Iterable[Lane], paused: Iterable[str] = ()) -> list[Lane]:
         """Return the lanes to claim from, the first to look at first; each call lets another queue begin."""
         resting = set(paused)

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from django.db import connections
@@ -15,6 +16,7 @@ from djqueue import registry, signals
 from djqueue.beat.child import BeatChild
 
 from . import forkserver
+from .components import ComponentFailed
 from .crew import page_for
 from .engines import serve
 from .executor import Executor, exit_now
@@ -27,8 +29,8 @@ from .worker import ExitCode, Worker
 def run_worker(options: WorkerOptions) -> ExitCode:
     """Be a worker until it is told to stop. Call it in the main thread.
 
-    Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded, ``options.PoolRefuses``, and ``BeatFailed`` if
-    the beat cannot start.
+    Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded, ``options.PoolRefuses``, ``BeatFailed`` if the
+    beat cannot start, and ``components.ComponentFailed``.
     """
     page = page_for(options)
     if options.pool == "solo":
@@ -38,7 +40,8 @@ def run_worker(options: WorkerOptions) -> ExitCode:
     beat = None
     try:
         beat = BeatChild(connection) if options.beat else None
-        return asyncio.run(_run(Worker(options, spawner, page, len(tasks)), beat))
+        worker = Worker(options, spawner, page, len(tasks))
+        return asyncio.run(_run(worker, beat, lambda: _install_signals(worker)))
     finally:
         spawner.close()  # at which the fork server ends, and its executors
         os.waitpid(pid, 0)
@@ -53,18 +56,14 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     spawner = SoloSpawner(options.name)
     worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))
     ended = [ExitCode.CRASHED]
+    failed: list[ComponentFailed] = []
     began, served = threading.Event(), threading.Event()
-
-    async def begin() -> ExitCode:
-        worker.asyncio_loop = asyncio.get_running_loop()
-        if beat is not None:
-            beat.watch(worker.child_gone)
-        began.set()
-        return await worker.run()
 
     def work() -> None:
         try:
-            ended[0] = asyncio.run(begin())
+            ended[0] = asyncio.run(_run(worker, beat, began.set))
+        except ComponentFailed as error:
+            failed.append(error)
         finally:
             began.set()
             spawner.close()
@@ -84,6 +83,8 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     served.set()
     loop.join()
     spawner.bid_farewell()
+    if failed:
+        raise failed[0]
     return ended[0]
 
 
@@ -97,11 +98,11 @@ def _load(options: WorkerOptions) -> None:
     connections.close_all()
 
 
-async def _run(worker: Worker, beat: BeatChild | None) -> ExitCode:
+async def _run(worker: Worker, beat: BeatChild | None, ready: Callable[[], object]) -> ExitCode:
     worker.asyncio_loop = asyncio.get_running_loop()
     if beat is not None:
         beat.watch(worker.child_gone)
-    _install_signals(worker)
+    ready()
     return await worker.run()
 
 

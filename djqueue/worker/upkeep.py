@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 
@@ -14,12 +14,13 @@ from djqueue import events
 from djqueue.conf import seconds, settings
 from djqueue.states import State
 from djqueue.store.cancel import Cancellation, cancellations, forget_notes
+from djqueue.store.commands import forget_commands
 from djqueue.store.promote import BATCH as PROMOTE_BATCH
 from djqueue.store.promote import promote
 from djqueue.store.prune import BATCH as PRUNE_BATCH
 from djqueue.store.prune import prune
 from djqueue.store.reclaim import reclaim, reclaim_orphaned
-from djqueue.store.wakeup import CANCEL, CHANNEL, DUE, INTERVAL
+from djqueue.store.wakeup import CANCEL, CHANNEL, COMMAND, DUE, INTERVAL
 from djqueue.store.workers import Counts, heartbeat
 
 from .clock import DatabaseClock
@@ -32,9 +33,15 @@ ORPHANS_EVERY = 60.0
 NOTES_KEPT = 86400.0
 """Seconds for which a cancellation of a task that is not known is remembered."""
 
+Job = Callable[[AsyncConnection], Awaitable[float]]
+"""Something to do; it returns the seconds until it is due again."""
+
 
 class Upkeep:
-    """A loop on a connection of its own, so that a slow claim cannot cost the lease."""
+    """A loop on a connection of its own, so that a slow claim cannot cost the lease.
+
+    ``calls`` are jobs that a wake-up asks for, by its payload; they are also done after each connect.
+    """
 
     def __init__(
         self,
@@ -47,6 +54,7 @@ class Upkeep:
         on_renewed: Callable[[float], None],
         on_lease_lost: Callable[[AsyncConnection], Awaitable[None]],
         on_cancelled: Callable[[list[Cancellation]], None],
+        calls: Mapping[str, Job],
     ) -> None:
         self.worker_id = 0
         self.listening = False
@@ -58,10 +66,11 @@ class Upkeep:
         self._on_renewed = on_renewed
         self._on_lease_lost = on_lease_lost
         self._on_cancelled = on_cancelled
+        self._calls = calls
         self._called = False
         self._listens_on: AsyncConnection | None = None
         now = monotonic()
-        self._due: dict[Callable[[AsyncConnection], Awaitable[float]], float] = {
+        self._due: dict[Job, float] = {
             self._renew: now,
             self._promote: now,
             self._reclaim_orphans: now,
@@ -69,12 +78,18 @@ class Upkeep:
             self._prune: now + PRUNE_EVERY / 2,
         }
 
+    def add(self, job: Job) -> None:
+        """Do this as well, from now on."""
+        self._due[job] = monotonic()
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
             try:
                 connection = await self._link.connection()
                 await self._listen(connection)
+                for job in self._calls.values():
+                    self.add(job)
                 await self._work(connection)
             except DATABASE_ERRORS as error:
                 self.listening = False
@@ -95,6 +110,9 @@ class Upkeep:
         if payload == CANCEL:
             self._called = True
             self._due[self._cancel] = monotonic()
+            return
+        if payload in self._calls:
+            self.add(self._calls[payload])
             return
         if not payload.startswith(DUE):
             self._on_notify(payload)
@@ -122,6 +140,8 @@ class Upkeep:
             await self._reclaim(connection)
         if beat.cancellations:
             self._due[self._cancel] = monotonic()
+        if beat.commands:
+            self.add(self._calls[COMMAND])
         heartbeat_every: float = settings.HEARTBEAT
         return heartbeat_every
 
@@ -151,6 +171,7 @@ class Upkeep:
         return PROMOTE_EVERY if next_in is None else min(PROMOTE_EVERY, next_in)
 
     async def _prune(self, connection: AsyncConnection) -> float:
+        await forget_commands(connection)
         keep = {State[name.upper()]: seconds(kept) for name, kept in settings.RETENTION.items() if kept is not None}
         if not keep:
             return PRUNE_EVERY

@@ -22,10 +22,15 @@ from djqueue import events
 from djqueue.conf import settings
 from djqueue.records import Outcome
 from djqueue.store.cancel import Cancellation
+from djqueue.store.wakeup import COMMAND, PAUSE
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
 from .announcements import Announcement
+from .autoscale import Autoscaler
 from .clock import DatabaseClock
+from .commands import Commands
+from .components import Components
+from .desk import Desk
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .loop import ClaimLoop
@@ -74,6 +79,7 @@ class Worker:
         self._pool = Pool(spawner, page, options, self._outcomes)
         self._loop.pool = self._pool
         self._pool.on_progress = self._loop.progressed
+        self._desk = self._make_desk(page)
         self._upkeep = Upkeep(
             self._upkeep_link,
             self._clock,
@@ -83,23 +89,37 @@ class Worker:
             on_renewed=self._renewed,
             on_lease_lost=self._lease_lost,
             on_cancelled=self._cancelled,
+            calls={COMMAND: self._desk.look, PAUSE: self._lookout.look_at_pauses},
         )
+        self._components = Components(settings.WORKER_COMPONENTS, options.facts)
         self._listener = Listener(self._listen_link, self._upkeep.heard) if self._listen_link else None
-        spawner.on_spawned = self._pool.crew.spawned
-        spawner.on_exited = self._pool.crew.exited
-        spawner.on_expired = self._pool.expired
-        spawner.on_gone = self.child_gone
+        self._hear(spawner)
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
         self._stops = 0
         self._exit_code = ExitCode.DRAINED
         self._work: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
+    def _make_desk(self, page: ProgressPage) -> Desk:
+        options, pool, lookout = self.options, self._pool, self._lookout
+        commands = Commands(options, self._loop, pool, page, lookout, self._clock, self.stop)
+        self._autoscaler = Autoscaler(options.name, commands.scale, pool, lookout, commands.resized)
+        commands.scale.on_bounds = lambda: self._upkeep.add(self._autoscaler.look)
+        return Desk(commands, self._spawner.command, lambda: lookout.listening)
+
+    def _hear(self, spawner: ForkSpawner | SoloSpawner) -> None:
+        spawner.on_spawned = self._pool.crew.spawned
+        spawner.on_exited = self._pool.crew.exited
+        spawner.on_expired = self._pool.expired
+        spawner.on_gone = self.child_gone
+
     async def run(self) -> ExitCode:
         started = monotonic()
+        await self._components.start()
         await self._register_first()
         self._spawner.watch()
         await self._pool.start()
+        self._upkeep.add(self._autoscaler.look)
         upkeep = asyncio.create_task(self._upkeep.run())
         if self._listener is not None:
             self._spawn_background(self._listener.run())
@@ -140,7 +160,8 @@ class Worker:
         )
         asked = monotonic()
         worker_id = await register(connection, row)
-        self._loop.worker_id = self._upkeep.worker_id = self._pool.worker_id = worker_id
+        for part in (self._loop, self._upkeep, self._pool, self._desk):
+            part.worker_id = worker_id
         self._renewed(asked + settings.LEASE)
 
     def _announce(self) -> None:
@@ -179,6 +200,7 @@ class Worker:
         self._loop.worker_id, self._loop.lease_until = 0, 0.0
         self._loop.abandon()
         await self._register(connection)
+        await self._desk.describe(connection)
 
     def _cancelled(self, asked: list[Cancellation]) -> None:
         """Somebody wants these tasks, which run here, to end."""
@@ -252,6 +274,7 @@ class Worker:
     async def _leave(self) -> None:
         for task in self._background:
             task.cancel()
+        await self._components.stop()
         self._pool.stop()
         self._spawner.announce(Announcement.STOPPED)
         self._spawner.unwatch()

@@ -10,9 +10,10 @@ from django.core.management.base import CommandError
 from djqueue.beat.child import BeatFailed
 from djqueue.management.service import ServiceCommand
 from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
-from djqueue.worker.configuration import LOGLEVELS, OPTIONS, build, duration, gather
+from djqueue.worker.components import ComponentFailed
+from djqueue.worker.configuration import LOGLEVELS, OPTIONS, bounds, build, duration, gather
 from djqueue.worker.forkserver import ForkServerFailed
-from djqueue.worker.options import POOLS, PoolRefuses
+from djqueue.worker.options import POOLS, Bounds, PoolRefuses
 from djqueue.worker.start import run_worker
 
 EPILOG = """
@@ -22,6 +23,7 @@ examples:
   manage.py runworker -Q '*' -X 'slow*'          every queue but those that begin with slow
   manage.py runworker -P asyncio -c 500          five hundred coroutines on one event loop
   manage.py runworker -P threads --processes 2   two executors of ten threads
+  manage.py runworker --autoscale 10,2           two to ten executors, as many as there is work for
   manage.py runworker --burst                    work until the queues are empty, then stop
 
 configuration:
@@ -57,7 +59,7 @@ class Command(ServiceCommand):
         self.check_database()
         try:
             code = run_worker(asked)
-        except PoolRefuses as error:
+        except (PoolRefuses, ComponentFailed) as error:
             raise CommandError(str(error)) from None
         except ForkServerFailed as error:
             raise CommandError(f"the tasks could not be loaded, so no worker was started:\n\n{error}") from None
@@ -97,6 +99,13 @@ def _add_how_to_run(group: Any) -> None:
     )
     group.add_argument("--processes", type=int, help="executors of the pools threads, asyncio and gevent (default: 1)")
     group.add_argument(
+        "--autoscale",
+        type=_bounds,
+        metavar="MAX,MIN",
+        help="executors between which the pool scales by itself, by the age of what waits in line and by memory; it "
+        "begins with MIN unless told otherwise (default: no scaling)",
+    )
+    group.add_argument(
         "-n",
         "--name",
         help="name; %%h host, %%n its first label, %%d its domain, %%i process id (default: worker-%%i@%%h)",
@@ -108,6 +117,13 @@ def _add_how_to_run(group: Any) -> None:
         choices=LOGLEVELS,
         help="INFO writes a line per task, WARNING only what went wrong (default: INFO)",
     )
+
+
+def _bounds(text: str) -> Bounds | None:
+    try:
+        return bounds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected {error}, got: {text!r}") from None
 
 
 def _add_limits(group: Any) -> None:

@@ -1,0 +1,78 @@
+"""Lines: which queues have tasks, how many, and the tasks in them in their order; for people, not for workers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db.backends.utils import CursorWrapper
+
+COUNTED = 10_000
+"""Tasks of a queue that are counted."""
+
+# Queues by loose index scan: one probe of the primary key for each, however long the line is. A queue that no worker
+# has met yet has no row of its own.
+QUEUES = """
+WITH RECURSIVE in_line AS (
+    (SELECT queue FROM djqueue_readytask ORDER BY queue, priority, seq LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT ready.queue FROM djqueue_readytask AS ready
+        WHERE ready.queue > in_line.queue ORDER BY ready.queue, ready.priority, ready.seq LIMIT 1
+    )
+    FROM in_line WHERE in_line.queue IS NOT NULL
+),
+known AS (
+    SELECT queue AS name FROM in_line WHERE queue IS NOT NULL
+    UNION SELECT name FROM djqueue_queue
+)
+SELECT
+    known.name,
+    (SELECT count(*) FROM (
+        SELECT FROM djqueue_readytask WHERE queue = known.name LIMIT %s
+    ) AS line),
+    coalesce(held.tasks, 0),
+    CASE WHEN queue.paused_until > statement_timestamp() THEN queue.paused_until END
+FROM known
+LEFT JOIN djqueue_queue AS queue ON queue.name = known.name
+LEFT JOIN (
+    SELECT task.queue, count(*) AS tasks
+    FROM djqueue_runningtask AS running JOIN djqueue_task AS task ON task.id = running.task_id
+    GROUP BY task.queue
+) AS held ON held.queue = known.name
+ORDER BY known.name
+"""
+
+# Locked, so that nobody claims them before they are cancelled.
+NEXT = """
+SELECT priority, seq, task_id::text FROM djqueue_readytask
+WHERE queue = %s AND (priority, seq) > (%s, %s)
+ORDER BY queue, priority, seq
+LIMIT %s
+FOR UPDATE SKIP LOCKED
+"""
+BEFORE_ALL = (-32768, 0)
+
+
+class QueueLine(NamedTuple):
+    """A queue: tasks in line, counted up to ``COUNTED``, and running, and until when it is paused, if it is."""
+
+    name: str
+    ready: int
+    running: int
+    paused_until: datetime | None
+
+
+def queue_lines(cursor: CursorWrapper) -> list[QueueLine]:
+    """Return every queue that has tasks in line, or that a worker has met."""
+    cursor.execute(QUEUES, (COUNTED,))
+    return [QueueLine._make(row) for row in cursor.fetchall()]
+
+
+def next_in_line(
+    cursor: CursorWrapper, queue: str, after: tuple[int, int], limit: int
+) -> tuple[list[str], tuple[int, int]]:
+    """Lock and return tasks of a queue that come after a place in its line, and the place of the last one."""
+    cursor.execute(NEXT, (queue, *after, limit))
+    rows = cursor.fetchall()
+    return [row[2] for row in rows], (rows[-1][0], rows[-1][1]) if rows else after
