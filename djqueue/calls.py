@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from .limits import LIMITS
 from .routing import check_priority, check_queue
 
 LONGEST_COUNTDOWN = 100 * 365.25 * 86400
@@ -143,6 +144,8 @@ def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if option in NOT_YET:
             raise TypeError(f"apply_async of {name}: option {option!r} is not supported by this release of djqueue")
+        if option in LIMITS:
+            raise TypeError(f"apply_async of {name}: {option!r} is an option of @shared_task, not of a call")
         if option == "add_to_parent":
             if not value:
                 stored[option] = False

@@ -13,6 +13,7 @@ from djqueue.planned import PlannedGroup, PlannedTask, as_group_rows, as_rows
 from djqueue.results import EnqueuedIn
 from djqueue.serializers import decode_arguments
 from djqueue.store.plant import plant
+from djqueue.store.tickets import draw_tickets
 
 PLANT_BLOCK = 5000
 """Tasks of a workflow that are inserted with one statement."""
@@ -34,6 +35,7 @@ def enqueue_plan(tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup], *
             for start in range(0, len(tasks), PLANT_BLOCK):
                 rows = as_rows(tasks[start : start + PLANT_BLOCK])
                 plant(cursor, tasks[0].task.id if linked else None, rows, "[]" if start else as_group_rows(groups))
+            draw_tickets(cursor, (planned.task for planned in tasks))
     except IntegrityError as error:
         raise ValueError(f"expected the ids of a workflow's tasks to be new, got one that is taken: {error}") from error
     enqueued_in = None

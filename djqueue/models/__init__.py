@@ -1,5 +1,6 @@
 """The rows: a task is written once, and where it stands is which other table holds its id."""
 
+from .limits import ConcurrencySlot, ParkedTask, RateGate, RateLimit, StreamTicket
 from .places import CancelledTask, ReadyTask, RunningTask, ScheduledTask
 from .queue import Queue
 from .results import TaskAttempt, TaskResult
@@ -11,12 +12,17 @@ from .workflows import TaskGroup, WaitingTask
 
 __all__ = [
     "CancelledTask",
+    "ConcurrencySlot",
+    "ParkedTask",
     "Queue",
+    "RateGate",
+    "RateLimit",
     "ReadyTask",
     "RunningTask",
     "Schedule",
     "ScheduleRun",
     "ScheduledTask",
+    "StreamTicket",
     "Task",
     "TaskAttempt",
     "TaskGroup",

@@ -13,6 +13,7 @@ from djqueue.states import Ending
 
 from .advance import lock_workflow
 from .conclude import conclude
+from .gates import vacate
 from .plant import PLANT
 
 # Fenced like settling. The task keeps its row and its followers; it waits for what took its place.
@@ -66,6 +67,8 @@ async def _step_back(connection: AsyncConnection, worker_id: int, outcome: Outco
     if await (await connection.execute(STEP_BACK, values)).fetchone() is None:
         return False
     await _plant(connection, grown)
+    # Also in an ordered stream: what takes its place may be the next of it.
+    await vacate(connection, [outcome.id], [outcome.id])
     return True
 
 

@@ -36,6 +36,13 @@ INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
 SELECT task.queue, task.priority, task.id, result.attempt
 FROM result JOIN djqueue_task AS task ON task.id = result.task_id
 """
+# At the end of its stream: those that followed it have not waited.
+BACK_IN_STREAM = """
+INSERT INTO djqueue_streamticket (gate, task_id)
+SELECT options ->> 'gate', id FROM djqueue_task
+WHERE id = ANY (%s::uuid[]) AND options ->> 'gate' LIKE 'stream %%'
+ORDER BY id
+"""
 BACK_TO_WAITING = """
 WITH waited AS (
     SELECT * FROM jsonb_populate_recordset(NULL::djqueue_waitingtask, %(waited)s::jsonb)
@@ -78,6 +85,7 @@ def resume(cursor: CursorWrapper, task_id: str) -> None:
         cursor.execute(BACK_IN_LINE, {"id": task_id})
         if waited:
             cursor.execute(BACK_TO_WAITING, {"waited": json.dumps(waited)})
+        cursor.execute(BACK_IN_STREAM, ([task_id, *(row["task_id"] for row in waited)],))
         if groups:
             # The innermost first: an outer group counts those that are open.
             for group_id in groups:

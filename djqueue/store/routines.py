@@ -9,9 +9,11 @@ from .claim import CLAIM
 from .conclude import CONCLUDE
 from .floor import LOWEST
 from .functions import Routine
+from .gates import ADMIT, VACATE
 from .insert import INSERT_READY
 from .lanes import GAPS
 from .lose import LOSE
+from .pace import PACE
 from .promote import PROMOTE
 from .release import RELEASE
 from .retry import RETRY
@@ -25,11 +27,14 @@ ROUTINES: tuple[Routine, ...] = (
     REPR,
     VALUES,
     ADVANCE,
+    ADMIT,
+    VACATE,
     CONCLUDE,
     RELEASE,
     LOSE,
     RETRY,
     PROMOTE,
+    PACE,
     GAPS,
     LOWEST,
 )

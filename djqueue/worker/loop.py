@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 
 from djqueue import events
 from djqueue.records import Outcome
+from djqueue.store.pace import pace
 from djqueue.store.progress import note_states
 from djqueue.store.promote import promote
 from djqueue.store.release import held_by, release
@@ -163,7 +164,8 @@ class ClaimLoop:
             self.settler.held.update((c.id, c) for c in claims)
             self.pool.add(c if c.context is None else timed(c, self._clock) for c in claims)
         if wanted:
-            self._lookout.found(len(claims), wanted)
+            # Where tasks were parked there may be more behind them.
+            self._lookout.found(wanted if claims.parked else len(claims), wanted)
             await self._lookout.raise_floors(connection)
             if self._options.burst and not claims and not self.settler.unfinished:
                 await self._end_burst(connection)
@@ -181,9 +183,10 @@ class ClaimLoop:
             await release(connection, self.worker_id, unknown)
 
     async def _end_burst(self, connection: AsyncConnection) -> None:
-        """Stop if the queues are really empty: no lane unknown, nothing due."""
+        """Stop if the queues are really empty: no lane unknown, nothing due, nothing held back by a rate limit."""
         promoted, _ = await promote(connection)
-        if not promoted and not await self._lookout.survey(connection, force=True):
+        paced, next_in = await pace(connection)
+        if not promoted and not paced and next_in is None and not await self._lookout.survey(connection, force=True):
             self.drain()
         else:
             self.wake()

@@ -22,10 +22,12 @@ from djqueue import events
 from djqueue.conf import settings
 from djqueue.records import Outcome
 from djqueue.store.cancel import Cancellation
+from djqueue.store.rates import declare_rates
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
 from .announcements import Announcement
 from .clock import DatabaseClock
+from .forkserver import Rates
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .loop import ClaimLoop
@@ -57,11 +59,11 @@ class Worker:
     """One worker; ``run`` returns its exit code."""
 
     def __init__(
-        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, tasks: int
+        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, rates: Rates
     ) -> None:
         self.options = options
         self._spawner = spawner
-        self._tasks = tasks
+        self._rates = rates
         self._clock = DatabaseClock()
         alias = settings.DATABASE
         self._work_link = Link(alias, f"worker {options.name}")
@@ -121,7 +123,9 @@ class Worker:
     async def _register_first(self) -> None:
         while not self._stops:
             try:
-                return await self._register(await self._work_link.connection())
+                connection = await self._work_link.connection()
+                await declare_rates(connection, self._rates)
+                return await self._register(connection)
             except DATABASE_ERRORS as error:
                 await self._work_link.broken(error)
 
@@ -151,7 +155,7 @@ class Worker:
                 str(options.queues),
                 options.pool,
                 options.concurrency,
-                self._tasks,
+                len(self._rates),
                 describe_database(settings.DATABASE),
                 bool(settings.LISTEN),
                 options.processes,
