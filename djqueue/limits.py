@@ -82,15 +82,16 @@ class KeyTemplate:
         if not self._names:
             return self._checked(self._template)
         arguments = self._arguments(args, kwargs, before)
-        try:
-            return self._checked(self._template.format_map(arguments))
-        except KeyError as error:
+        if missing := sorted(self._names - arguments.keys()):
             raise ValueError(
-                f"expected the call to say {error.args[0]!r}, which {self._what} ({self._template!r}) names; "
+                f"expected the call to say {missing[0]!r}, which {self._what} ({self._template!r}) names; "
                 "what an earlier step returns is not known yet"
-            ) from None
-        except (AttributeError, IndexError, TypeError) as error:
-            raise ValueError(f"{self._what} ({self._template!r}) cannot be made from this call: {error}") from error
+            )
+        try:
+            key = self._template.format_map(arguments)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{self._what} ({self._template!r}) cannot be made from this call: {error!r}") from error
+        return self._checked(key)
 
     def _arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any], before: int) -> dict[str, Any]:
         try:
