@@ -20,7 +20,7 @@ class Claim(NamedTuple):
 
     ``context`` is the JSON text of what few tasks have: ``parent_id root_id group_id group_index chord retries expires
     cancelled``. ``in_workflow`` says that it matters to other tasks how this one ends, ``holds_slot`` that others wait
-    for the slot that it holds.
+    for the slot that it holds. ``gate`` is null: only what was parked instead names one.
     """
 
     id: str
@@ -35,12 +35,13 @@ class Claim(NamedTuple):
     claimed: float
     context: str | None = None
     in_workflow: bool = False
-    holds_slot: bool = False
+    holds_slot: bool | None = False
+    gate: str | None = None
 
     @property
     def concerns_others(self) -> bool:
         """Whether others can go on when it has ended."""
-        return self.in_workflow or self.holds_slot
+        return self.in_workflow or bool(self.holds_slot)
 
 
 class Claims(list[Claim]):

@@ -84,8 +84,8 @@ class Migration(PostgreSQLMigration):
             name="RateGate",
             fields=[
                 ("gate", models.TextField(db_collation="C", primary_key=True, serialize=False)),
-                ("limit_id", models.BigIntegerField()),
                 ("kind", models.SmallIntegerField()),
+                ("name", models.TextField(db_collation="C")),
                 ("free_at", models.DateTimeField()),
                 ("wakes_at", models.DateTimeField(null=True)),
                 ("last_task_id", models.UUIDField(null=True)),
@@ -104,7 +104,7 @@ class Migration(PostgreSQLMigration):
                     ),
                     models.Index(
                         condition=models.Q(("wakes_at__isnull", False)),
-                        fields=["limit_id"],
+                        fields=["kind", "name"],
                         name="djqueue_rategate_limit",
                     ),
                     models.Index(
@@ -201,5 +201,5 @@ class Migration(PostgreSQLMigration):
             )
             for table in NARROW
         ),
-        CreateRoutines("10be74d926ab"),
+        CreateRoutines("928341d953ba"),
     ]

@@ -134,8 +134,8 @@ class RateGate(models.Model):
     """
 
     gate = models.TextField(primary_key=True, db_collation="C")
-    limit_id = models.BigIntegerField()
     kind = models.SmallIntegerField()
+    name = models.TextField(db_collation="C")
     free_at = models.DateTimeField()
     wakes_at = models.DateTimeField(null=True)
     last_task_id = models.UUIDField(null=True)
@@ -148,7 +148,7 @@ class RateGate(models.Model):
         required_db_features = ("supports_comments",)
         indexes = [
             models.Index(fields=["kind", "wakes_at"], name="djqueue_rategate_due", condition=Q(wakes_at__isnull=False)),
-            models.Index(fields=["limit_id"], name="djqueue_rategate_limit", condition=Q(wakes_at__isnull=False)),
+            models.Index(fields=["kind", "name"], name="djqueue_rategate_limit", condition=Q(wakes_at__isnull=False)),
             models.Index(fields=["free_at"], name="djqueue_rategate_idle", condition=Q(wakes_at__isnull=True)),
         ]
 

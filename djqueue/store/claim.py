@@ -23,15 +23,15 @@ from .pace import pace
 # by hand falls out at the join. What few tasks have comes as one object, so that the others
 # pay for one null. 11 is `Ending.RETRIED`. A worker whose row is gone was given up and gets nothing:
 # nobody would believe its lease. A task that a limit may hold back is parked at its first gate instead of being leased
-# (store/gates.py), unless it comes from the front of a line, where it has passed them. The names of tasks and queues
-# that have a rate limit are read once a statement. What was parked is told by rows that have a gate for an id.
+# (store/gates.py), unless it comes from the front of a line, where it has passed them. What was parked is told by rows
+# that name the gate.
 CLAIM = Function(
     verb="claim",
     arguments=("bigint", "text[]", "smallint[]", "bigint[]", "integer"),
     returns=(
         "id text, attempt integer, name text, args text, kwargs text, options text, "
         "queue text, priority smallint, created double precision, claimed double precision, context text, "
-        "in_workflow boolean, holds_slot boolean"
+        "in_workflow boolean, holds_slot boolean, gate text"
     ),
     statement=f"""
 WITH picked AS MATERIALIZED (
@@ -61,12 +61,8 @@ claimed AS MATERIALIZED (
         task.workflow_id IS NOT NULL AS in_workflow, task.expires_at,
         CASE WHEN NOT picked.in_front THEN coalesce(
             task.options ->> 'gate',
-            CASE WHEN task.name = ANY (
-                ARRAY(SELECT limited.name FROM djqueue_ratelimit AS limited WHERE limited.kind = 1)
-            ) THEN {TASK_GATE} END,
-            CASE WHEN task.queue = ANY (
-                ARRAY(SELECT limited.name FROM djqueue_ratelimit AS limited WHERE limited.kind = 2)
-            ) THEN {QUEUE_GATE} END
+            {TASK_GATE},
+            {QUEUE_GATE}
         ) END AS gate,
         CASE WHEN
             task.parent_id IS NOT NULL OR task.workflow_id IS NOT NULL OR task.group_id IS NOT NULL
@@ -110,21 +106,18 @@ parked AS (
     WHERE claimed.gate IS NOT NULL
 )
 SELECT
-    claimed.id::text, claimed.attempt, claimed.name, claimed.args::text, claimed.kwargs::text, claimed.options::text,
+    claimed.id::text, claimed.attempt, claimed.name,
+    CASE WHEN claimed.gate IS NULL THEN claimed.args::text END,
+    CASE WHEN claimed.gate IS NULL THEN claimed.kwargs::text END,
+    claimed.options::text,
     claimed.queue, claimed.priority,
     extract(epoch FROM claimed.created_at)::double precision,
     extract(epoch FROM claimed.claimed_at)::double precision,
     claimed.context::text,
     claimed.in_workflow,
-    claimed.options ? 'gate'
+    claimed.options ? 'gate',
+    claimed.gate
 FROM claimed
-WHERE claimed.gate IS NULL
-UNION ALL
-SELECT DISTINCT
-    claimed.gate, 0, NULL, NULL, NULL, NULL, NULL, NULL::smallint, NULL::double precision, NULL::double precision, NULL,
-    NULL::boolean, NULL::boolean
-FROM claimed
-WHERE claimed.gate IS NOT NULL
 """,
 )
 
@@ -146,10 +139,10 @@ async def with_limited(
     connection: AsyncConnection, worker_id: int, lanes: Sequence[Lane], wanted: int, rows: Sequence[tuple[Any, ...]]
 ) -> Claims:
     """Return the claims among the rows of a claim, and those of tasks that were parked by it and may pass at once."""
-    claims = Claims(Claim._make(row) for row in rows if row[1])
-    gates = [row[0] for row in rows if not row[1]]
-    if not gates:
+    claims = Claims(Claim._make(row) for row in rows if row[-1] is None)
+    if len(claims) == len(rows):
         return claims
+    gates = [row[-1] for row in rows if row[-1] is not None]
     claims.parked = True
     passed, poked = await admit(connection, gates)
     if poked:

@@ -19,7 +19,8 @@ EXCHANGE = f"""
 SELECT
     id, NULL::integer AS attempt, NULL AS name, NULL AS args, NULL AS kwargs, NULL AS options, NULL AS queue,
     NULL::smallint AS priority, NULL::double precision AS created, NULL::double precision AS claimed, NULL AS context,
-    NULL::boolean AS in_workflow, NULL::boolean AS holds_slot
+    NULL::boolean AS in_workflow, NULL::boolean AS holds_slot,
+    NULL AS gate
 FROM {SETTLE.name}(%s, %s, %s::uuid[], %s::integer[], %s::smallint[], %s::jsonb, %s::jsonb,
     %s::double precision[], %s::double precision[]) AS settled (id)
 UNION ALL

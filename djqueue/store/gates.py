@@ -28,27 +28,27 @@ from .settle import array_literal
 LOCK_CLASS = 1684697451
 """The first key of the advisory locks of concurrency keys: ``djqk`` in ASCII."""
 
-# The gates of rate limits, for a row ``task`` of djqueue_task. 1 and 2 are the kinds of `models.limits.Limited`.
-TASK_GATE = """(
-            SELECT 'task ' || limited.id || ' ' || coalesce(task.options ->> 'rate_key', '')
-            FROM djqueue_ratelimit AS limited
-            WHERE limited.kind = 1 AND limited.name = task.name AND limited.per_second IS NOT NULL
-            LIMIT 1
-        )"""
-QUEUE_GATE = """(
-            SELECT 'queue ' || limited.id || ' '
-            FROM djqueue_ratelimit AS limited
-            WHERE limited.kind = 2 AND limited.name = task.queue AND limited.per_second IS NOT NULL
-            LIMIT 1
-        )"""
+SEPARATOR = "\x1f"
+"""Stands between the name of a task or queue and the key, in the names of the gates of rate limits."""
+
+# The gates of rate limits, for a row ``task`` of djqueue_task. The names that have a limit are read once a statement. 1
+# and 2 are the kinds of `models.limits.Limited`.
+TASK_GATE = f"""CASE WHEN task.name = ANY (ARRAY(
+                SELECT limited.name FROM djqueue_ratelimit AS limited
+                WHERE limited.kind = 1 AND limited.per_second IS NOT NULL
+            )) THEN 'task ' || task.name || '{SEPARATOR}' || coalesce(task.options ->> 'rate_key', '') END"""
+QUEUE_GATE = f"""CASE WHEN task.queue = ANY (ARRAY(
+                SELECT limited.name FROM djqueue_ratelimit AS limited
+                WHERE limited.kind = 2 AND limited.per_second IS NOT NULL
+            )) THEN 'queue ' || task.queue || '{SEPARATOR}' END"""
 
 # Why this shape. The row of a gate says when tokens are given out next. The update waits for whoever gives them out
 # just now and may not have seen what was parked meanwhile; of two kinds, those of tasks come first.
-POKE = """
-INSERT INTO djqueue_rategate AS known (gate, limit_id, kind, free_at, wakes_at)
+POKE = f"""
+INSERT INTO djqueue_rategate AS known (gate, kind, name, free_at, wakes_at)
 SELECT
-    poked.gate, split_part(poked.gate, ' ', 2)::bigint, CASE WHEN poked.gate LIKE 'task %' THEN 1 ELSE 2 END,
-    '-infinity', clock_timestamp()
+    poked.gate, CASE WHEN poked.gate LIKE 'task %' THEN 1 ELSE 2 END,
+    split_part(substr(poked.gate, 1 + position(' ' IN poked.gate)), '{SEPARATOR}', 1), '-infinity', clock_timestamp()
 FROM (SELECT DISTINCT gate FROM unnest(paced) AS given (gate)) AS poked
 ORDER BY poked.gate LIKE 'queue %', poked.gate
 ON CONFLICT (gate) DO UPDATE SET wakes_at = excluded.wakes_at WHERE known.wakes_at IS NULL;

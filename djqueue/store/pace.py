@@ -69,7 +69,7 @@ IF due <> '{{}}' THEN
             SELECT * FROM djqueue_rategate WHERE gate = given.gate LIMIT 1
         ) AS known
         LEFT JOIN LATERAL (
-            SELECT per_second, strict FROM djqueue_ratelimit WHERE id = known.limit_id LIMIT 1
+            SELECT per_second, strict FROM djqueue_ratelimit WHERE kind = known.kind AND name = known.name LIMIT 1
         ) AS limited ON true
     ),
     stocked AS MATERIALIZED (

@@ -15,7 +15,8 @@ from djqueue.limits import parse_rate
 WAKE = """
 UPDATE djqueue_rategate AS known SET wakes_at = clock_timestamp()
 FROM djqueue_ratelimit AS limited
-WHERE known.limit_id = limited.id AND known.wakes_at > clock_timestamp() AND limited.id = ANY (%s)
+WHERE known.kind = limited.kind AND known.name = limited.name AND known.wakes_at > clock_timestamp()
+    AND limited.id = ANY (%s)
 """
 
 DECLARE = """

@@ -51,6 +51,7 @@ class ClaimLoop:
         self._next_recount = 0.0
         self._recount_pause = FIRST_RECOUNT
         self._given_up = False
+        self._was_empty = False
         self._contradicted = False
         self._progress: dict[str, tuple[str, int, str, str | None]] = {}
         self._progress_since = 0.0
@@ -169,6 +170,8 @@ class ClaimLoop:
             await self._lookout.raise_floors(connection)
             if self._options.burst and not claims and not self.settler.unfinished:
                 await self._end_burst(connection)
+            else:
+                self._was_empty = False
 
     async def _recount(self, connection: AsyncConnection) -> None:
         """Give back leases that this worker does not know of: claims whose answer was lost with a connection."""
@@ -186,7 +189,11 @@ class ClaimLoop:
         """Stop if the queues are really empty: no lane unknown, nothing due, nothing held back by a rate limit."""
         promoted, _ = await promote(connection)
         paced, next_in = await pace(connection)
-        if not promoted and not paced and next_in is None and not await self._lookout.survey(connection, force=True):
+        empty = not promoted and not paced and next_in is None
+        empty = empty and not await self._lookout.survey(connection, force=True)
+        if empty and self._was_empty:
             self.drain()
         else:
+            # What upkeep put in line between the last claim and this look is found by another claim.
+            self._was_empty = empty
             self.wake()
