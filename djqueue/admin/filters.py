@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from djqueue.conf import settings
-from djqueue.models import ParkedTask, Queue, ReadyTask, RunningTask, ScheduledTask, TaskResult, WaitingTask
+from djqueue.models import Queue, ReadyTask, RunningTask, ScheduledTask, TaskResult
 from djqueue.routing import front_of
 from djqueue.states import State
 

@@ -12,9 +12,9 @@ from djqueue.routing import FRONT, HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 COUNTED = 10_000
 
-# Why this shape. The front of a line belongs to it. Both looks into the line go by its primary key: the count stops after COUNTED entries, and
-# the first in line is one probe for each possible priority, so neither grows with the line. There are about
-# as many running tasks as slots, so those are counted by their own table.
+# Why this shape. Both looks into the line go by its primary key: the count, with the front of the line, stops after
+# COUNTED entries, and the first in line is one probe for each possible priority, so neither grows with the line. There
+# are about as many running tasks as slots, so those are counted by their own table.
 LINES = """
 SELECT
     asked.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.backends.utils import CursorWrapper
@@ -68,8 +68,13 @@ def set_rate(cursor: CursorWrapper, kind: int, name: str, rate: str, *, strict: 
     id, declared, _ = cursor.fetchone()
     if not rate and declared:
         cursor.execute(FALL_BACK, (parse_rate(declared), id))
-    cursor.execute(WAKE, ([id],))
+    wake_parked(cursor, [id])
     return int(id)
+
+
+def wake_parked(cursor: CursorWrapper, ids: Sequence[int]) -> None:
+    """Have the gates of these limits looked at anew, because the limits change in the cursor's transaction."""
+    cursor.execute(WAKE, (list(ids),))
 
 
 async def declare_rates(connection: AsyncConnection, declared: Mapping[str, tuple[str, bool] | None]) -> None:
