@@ -16,6 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from djqueue.store.advance import ADVANCE
 from djqueue.store.claim import CLAIM
 from djqueue.store.conclude import CONCLUDE
+from djqueue.store.divert import DIVERT
 from djqueue.store.floor import LOWEST
 from djqueue.store.functions import PINS, Function
 from djqueue.store.gates import ADMIT, VACATE
@@ -40,6 +41,7 @@ INDEXES: dict[Function, set[str]] = {
         "djqueue_cancelledtask_pkey",
         "djqueue_ratelimit_kind_name_key",
     },
+    DIVERT: {"djqueue_readytask_pkey", "djqueue_task_pkey", "djqueue_ratelimit_kind_name_key"},
     RETRY: {"djqueue_runningtask_pkey", "djqueue_task_pkey"},
     SETTLE: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},
     RELEASE: {"djqueue_runningtask_pkey", "djqueue_task_pkey"},

@@ -201,5 +201,5 @@ class Migration(PostgreSQLMigration):
             )
             for table in NARROW
         ),
-        CreateRoutines("928341d953ba"),
+        CreateRoutines("91f1ade91bb1"),
     ]

@@ -10,8 +10,9 @@ from psycopg import AsyncConnection
 from djqueue.records import Claim, Claims, Lane
 from djqueue.routing import FRONT, front_of, line_of
 
+from .divert import divert
 from .functions import Function
-from .gates import QUEUE_GATE, TASK_GATE, admit
+from .gates import FIRST_GATE, admit
 from .pace import pace
 
 # Why this shape. One lane is one queue and priority; within it the primary key yields rows in claim order, so there is
@@ -59,11 +60,7 @@ claimed AS MATERIALIZED (
         task.id, picked.attempt + 1 AS attempt, task.name, task.args, task.kwargs, task.options,
         task.queue, task.priority, task.created_at, clock_timestamp() AS claimed_at,
         task.workflow_id IS NOT NULL AS in_workflow, task.expires_at,
-        CASE WHEN NOT picked.in_front THEN coalesce(
-            task.options ->> 'gate',
-            {TASK_GATE},
-            {QUEUE_GATE}
-        ) END AS gate,
+        CASE WHEN NOT picked.in_front THEN {FIRST_GATE} END AS gate,
         CASE WHEN
             task.parent_id IS NOT NULL OR task.workflow_id IS NOT NULL OR task.group_id IS NOT NULL
             OR task.expires_at IS NOT NULL OR picked.attempt > 0 OR note.task_id IS NOT NULL
@@ -144,14 +141,21 @@ async def with_limited(
         return claims
     gates = [row[-1] for row in rows if row[-1] is not None]
     claims.parked = True
-    passed, poked = await admit(connection, gates)
-    if poked:
-        passed += (await pace(connection))[0]
-    if passed and len(claims) < wanted:
+    if await _let_pass(connection, gates) and len(claims) < wanted:
         fronts = [Lane(queue, p) for queue, p in dict.fromkeys((front_of(line_of(q)), p) for q, p, _ in lanes)]
         rows = await _claim(connection, worker_id, fronts, wanted - len(claims))
         claims += [Claim._make(row) for row in rows]
+    if len(claims) * 2 < wanted and (gates := await divert(connection, lanes)):
+        await _let_pass(connection, gates)
     return claims
+
+
+async def _let_pass(connection: AsyncConnection, gates: Sequence[str]) -> bool:
+    """Whether tasks that were just parked, or others at their gates, have gone to the front of a line."""
+    passed, poked = await admit(connection, gates)
+    if poked:
+        passed += (await pace(connection))[0]
+    return passed > 0
 
 
 async def _claim(

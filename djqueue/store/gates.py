@@ -42,6 +42,8 @@ QUEUE_GATE = f"""CASE WHEN task.queue = ANY (ARRAY(
                 WHERE limited.kind = 2 AND limited.per_second IS NOT NULL
             )) THEN 'queue ' || task.queue || '{SEPARATOR}' END"""
 
+FIRST_GATE = f"coalesce(task.options ->> 'gate', {TASK_GATE}, {QUEUE_GATE})"
+
 # Why this shape. The row of a gate says when tokens are given out next. The update waits for whoever gives them out
 # just now and may not have seen what was parked meanwhile; of two kinds, those of tasks come first.
 POKE = f"""

@@ -7,6 +7,7 @@ import hashlib
 from .advance import ADVANCE
 from .claim import CLAIM
 from .conclude import CONCLUDE
+from .divert import DIVERT
 from .floor import LOWEST
 from .functions import Routine
 from .gates import ADMIT, VACATE
@@ -35,6 +36,7 @@ ROUTINES: tuple[Routine, ...] = (
     RETRY,
     PROMOTE,
     PACE,
+    DIVERT,
     GAPS,
     LOWEST,
 )
