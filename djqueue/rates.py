@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from django.db import connections
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .conf import settings
 from .limits import rate_text
 from .routing import check_queue
-from .store.rates import set_rate
+from .store.rates import set_rate, wake_parked
 
 TASK, QUEUE = 1, 2
 
@@ -31,5 +32,17 @@ def set_queue_rate_limit(queue: str, rate: str | float | None, *, strict: bool |
 
 
 def _set(kind: int, name: str, rate: str | float | None, strict: bool | None) -> None:
-    with connections[settings.DATABASE].cursor() as cursor:
+    connection = connections[settings.DATABASE]
+    with connection.cursor() as cursor:
         set_rate(cursor, kind, name, rate_text(rate), strict=strict)
+    has_changed(connection, kind, name)
+
+
+def has_changed(connection: BaseDatabaseWrapper, kind: int, name: str) -> None:
+    """Let a limit that was changed or deleted act on what is parked as soon as the transaction has committed."""
+
+    def wake() -> None:
+        with connection.cursor() as cursor:
+            wake_parked(cursor, kind, name)
+
+    transaction.on_commit(wake, using=connection.alias)

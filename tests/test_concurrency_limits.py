@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection as django_connection
 from django.db import transaction
@@ -25,6 +26,7 @@ from djqueue.store.patrol import let_expired_go, patrol
 from djqueue.store.promote import promote
 from djqueue.store.reclaim import reclaim
 from djqueue.store.release import release
+from djqueue.store.repair import repair
 from djqueue.store.resume import resume
 from djqueue.store.retry import retry
 
@@ -400,6 +402,25 @@ class TestRepairs:
         assert [finding.check for finding in check_invariants()] == ["slots-without-owner"]
         session(patrol)
         assert held() == {waiting: 1}
+
+    def test_rows_that_contradict_a_parked_one(self, session, worker):
+        """They keep the claim from parking the task, and are removed when PostgreSQL says so."""
+        _first, second = one_at_a_time.delay(7).id, one_at_a_time.delay(7).id
+        session(claim, worker, LANES, 10)
+        session.sql(
+            "INSERT INTO djqueue_readytask (queue, priority, task_id, attempt) VALUES ('default', 0, %s, 0)", second
+        )
+        with pytest.raises(psycopg.IntegrityError):
+            session(claim, worker, LANES, 10)
+        assert session(repair) == 1
+        assert session.places()[second] == "parked"
+        session.sql(
+            "INSERT INTO djqueue_runningtask (task_id, attempt, worker_id, claimed_at) VALUES (%s, 1, %s, now())",
+            second,
+            worker,
+        )
+        assert session(repair) == 1
+        assert session.places()[second] == "running"
 
     def test_it_goes_through_all_gates_a_part_at_a_time(self, session, worker, monkeypatch):
         monkeypatch.setattr("djqueue.store.patrol.BATCH", 3)

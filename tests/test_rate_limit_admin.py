@@ -72,6 +72,7 @@ def test_a_limit_is_made_and_shown_in_the_largest_unit_that_fits(editor):
     assert "0 tasks" in editor.get(LIST).content.decode()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_change_acts_on_what_is_parked(editor, limit):
     park(limit, 3)
     assert "3 tasks" in editor.get(LIST).content.decode()
@@ -88,6 +89,7 @@ def test_an_empty_rate_gives_way_to_what_is_declared(editor, limit):
     assert (limit.rate, limit.per_second) == ("", 2)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_deleted_limit_lets_go_what_it_held_back(editor, limit):
     park(limit)
     assert editor.post(f"{LIST}{limit.pk}/delete/", {"post": "yes"}).status_code == 302

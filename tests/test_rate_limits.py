@@ -9,13 +9,14 @@ import time
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.utils import timezone
 
 from djqueue import control
 from djqueue.doctor import check_invariants
 from djqueue.limits import parse_rate
 from djqueue.models import ConcurrencySlot, ParkedTask, RateGate, RateLimit
-from djqueue.rates import set_queue_rate_limit, set_rate_limit
+from djqueue.rates import has_changed, set_queue_rate_limit, set_rate_limit
 from djqueue.records import Claim, Lane, Outcome
 from djqueue.store.claim import CLAIM, claim, claim_parameters
 from djqueue.store.conclude import conclude
@@ -229,7 +230,7 @@ class TestChanges:
         assert len(claim_and_settle(session, worker)) == 1
         if remove == "row":
             RateLimit.objects.get(name=once_an_hour.name).delete()
-            session.sql("UPDATE djqueue_rategate SET wakes_at = now()")
+            has_changed(connection, 1, once_an_hour.name)
         else:
             set_rate_limit(once_an_hour.name, 0)
         assert session(pace)[0] == 4
@@ -259,6 +260,17 @@ class TestChanges:
         before = RateLimit.objects.get(name=both.name).changed_at
         session(declare_rates, DECLARED)
         assert RateLimit.objects.get(name=both.name).changed_at == before
+
+    def test_a_change_in_a_long_transaction_does_not_hold_up_claims(self, session, worker):
+        once_an_hour.delay_many(((), {}) for _ in range(3))
+        assert len(claim_and_settle(session, worker)) == 1
+        with transaction.atomic():
+            set_rate_limit(once_an_hour.name, "1000/s")
+            once_an_hour.apply_async(task_id=None)
+            noop.delay()
+            assert session(pace)[0] == 0
+            assert claim_and_settle(session, worker) == []
+        assert RateGate.objects.get().wakes_at <= timezone.now()
 
     def test_a_change_that_is_rolled_back_is_none(self, session, worker):
         with transaction.atomic():

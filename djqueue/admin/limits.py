@@ -20,10 +20,9 @@ from djqueue.conf import settings
 from djqueue.limits import parse_rate
 from djqueue.models import ParkedTask, RateLimit
 from djqueue.models.limits import Limited
-from djqueue.rates import set_queue_rate_limit, set_rate_limit
+from djqueue.rates import has_changed, set_queue_rate_limit, set_rate_limit
 from djqueue.routing import check_queue
 from djqueue.store.gates import SEPARATOR
-from djqueue.store.rates import wake_parked
 
 from . import display
 
@@ -129,10 +128,9 @@ class RateLimitAdmin(ModelAdmin):
 
     def _delete(self, limits: Iterable[RateLimit]) -> None:
         """Let go what they hold back as well."""
-        ids = [limit.pk for limit in limits]
-        with connections[settings.DATABASE].cursor() as cursor:
-            wake_parked(cursor, ids)
-        RateLimit.objects.using(settings.DATABASE).filter(pk__in=ids).delete()
+        for limit in limits:
+            RateLimit.objects.using(settings.DATABASE).filter(pk=limit.pk).delete()
+            has_changed(connections[settings.DATABASE], limit.kind, limit.name)
 
     @admin.display(description=_("holds"))
     def holds(self, limit: RateLimit) -> str:

@@ -24,10 +24,10 @@ BURST = 0.5
 """Seconds for which tokens that nobody took are kept; none, if the limit is strict."""
 
 # Why this shape. A gate is locked first and read in the next statement, which sees what was parked meanwhile. SKIP
-# LOCKED: who has the gate does this very work. As long as the task that passed last is still in line, or was told by
-# nobody to have left it, no more tokens are given out: or the workers would find a heap of tasks when they have time
-# again. A gate whose limit is gone lets all pass. Gates of one kind at a time, because tasks go from the limit of their
-# name to that of their queue, and locks are taken in that order.
+# LOCKED: who has the gate does this very work. As long as the task that passed last is still in line no more tokens are
+# given out, or workers would find a heap of tasks when they have time again. A gate whose limit is gone lets all pass.
+# One kind after the other, because tasks go from the limit of their name to that of their queue, and locks are taken
+# in that order.
 PACE = Block(
     verb="pace",
     arguments=("smallint", "integer", "integer"),
@@ -161,10 +161,12 @@ RETURN NEXT;
 """,
 )
 
-CALL = f"SELECT passed, next_in FROM {PACE.name}(%s::smallint, %s, %s)"
-
-KINDS = (1, 2)
-"""Those of ``models.limits.Limited``, in the order in which tasks pass them."""
+# In the order in which tasks pass them; nobody is waited for after the first of the second kind was locked.
+CALL = f"""
+SELECT sum(paced.passed)::integer, min(paced.next_in)
+FROM (VALUES (1::smallint), (2::smallint)) AS limited (kind)
+CROSS JOIN LATERAL {PACE.name}(limited.kind, %s, %s) AS paced
+"""
 
 
 async def pace(connection: AsyncConnection) -> tuple[int, float | None]:
@@ -172,11 +174,6 @@ async def pace(connection: AsyncConnection) -> tuple[int, float | None]:
 
     Returns how many, and the seconds until there may be more (None while no rate limit holds anything back).
     """
-    total, waits = 0, []
-    for kind in KINDS:
-        row = await (await connection.execute(CALL, (kind, GATES, MOST))).fetchone()
-        assert row is not None
-        total += row[0]
-        if row[1] is not None:
-            waits.append(max(0.0, row[1]))
-    return total, min(waits, default=None)
+    row = await (await connection.execute(CALL, (GATES, MOST))).fetchone()
+    assert row is not None
+    return row[0], None if row[1] is None else max(0.0, row[1])

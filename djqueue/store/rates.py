@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.backends.utils import CursorWrapper
@@ -11,12 +11,15 @@ from psycopg import AsyncConnection
 from djqueue.limits import parse_rate
 
 # Why this shape. What is parked may wait for a token that came hours later at the old rate; each gate is looked at once
-# more. The index holds only the gates at which tasks are parked.
+# more. The index holds only the gates at which tasks are parked. They are locked in the order in which all others do.
 WAKE = """
-UPDATE djqueue_rategate AS known SET wakes_at = clock_timestamp()
-FROM djqueue_ratelimit AS limited
-WHERE known.kind = limited.kind AND known.name = limited.name AND known.wakes_at > clock_timestamp()
-    AND limited.id = ANY (%s)
+UPDATE djqueue_rategate SET wakes_at = clock_timestamp()
+WHERE gate = ANY (ARRAY(
+    SELECT known.gate FROM djqueue_rategate AS known
+    WHERE known.kind = %(kind)s AND known.name = ANY (%(names)s) AND known.wakes_at > clock_timestamp()
+    ORDER BY known.gate
+    FOR UPDATE
+))
 """
 
 DECLARE = """
@@ -29,7 +32,7 @@ ON CONFLICT (kind, name) DO UPDATE
 SET declared = excluded.declared, strict = excluded.strict, changed_at = clock_timestamp(),
     per_second = CASE WHEN known.rate = '' THEN excluded.per_second ELSE known.per_second END
 WHERE (known.declared, known.strict) IS DISTINCT FROM (excluded.declared, excluded.strict)
-RETURNING id
+RETURNING name
 """
 
 # What the code of a task no longer declares.
@@ -38,7 +41,7 @@ UPDATE djqueue_ratelimit
 SET declared = '', strict = false, changed_at = clock_timestamp(),
     per_second = CASE WHEN rate = '' THEN NULL ELSE per_second END
 WHERE kind = 1 AND name = ANY (%s) AND declared <> ''
-RETURNING id
+RETURNING name
 """
 
 SET = """
@@ -47,15 +50,16 @@ VALUES (%(kind)s, %(name)s, '', %(rate)s, coalesce(%(strict)s, false), %(per_sec
 ON CONFLICT (kind, name) DO UPDATE
 SET rate = excluded.rate, strict = coalesce(%(strict)s, known.strict), changed_at = clock_timestamp(),
     per_second = excluded.per_second
-RETURNING id, declared, rate
+RETURNING id, declared
 """
 FALL_BACK = "UPDATE djqueue_ratelimit SET per_second = %s WHERE id = %s"
 
 
-def set_rate(cursor: CursorWrapper, kind: int, name: str, rate: str, *, strict: bool | None = None) -> int:
-    """Set the rate limit of a task (``kind`` 1) or a queue (2), also for what is parked; return its id.
+def set_rate(cursor: CursorWrapper, kind: int, name: str, rate: str, *, strict: bool | None = None) -> None:
+    """Set the rate limit of a task (``kind`` 1) or a queue (2).
 
-    An empty ``rate`` means that what the code declares holds. ``strict=None`` leaves that as it is.
+    It acts on what is parked when ``wake_parked`` has been called after the commit. An empty ``rate`` means that what
+    the code declares holds. ``strict=None`` leaves that as it is.
     """
     values: dict[str, Any] = {
         "kind": kind,
@@ -65,16 +69,17 @@ def set_rate(cursor: CursorWrapper, kind: int, name: str, rate: str, *, strict: 
         "per_second": parse_rate(rate) if rate else None,
     }
     cursor.execute(SET, values)
-    id, declared, _ = cursor.fetchone()
+    id, declared = cursor.fetchone()
     if not rate and declared:
         cursor.execute(FALL_BACK, (parse_rate(declared), id))
-    wake_parked(cursor, [id])
-    return int(id)
 
 
-def wake_parked(cursor: CursorWrapper, ids: Sequence[int]) -> None:
-    """Have the gates of these limits looked at anew, because the limits change in the cursor's transaction."""
-    cursor.execute(WAKE, (list(ids),))
+def wake_parked(cursor: CursorWrapper, kind: int, name: str) -> None:
+    """Have the gates of a limit looked at anew, because it has changed.
+
+    Call it in no long transaction: claims of limited tasks would wait for it.
+    """
+    cursor.execute(WAKE, {"kind": kind, "names": [name]})
 
 
 async def declare_rates(connection: AsyncConnection, declared: Mapping[str, tuple[str, bool] | None]) -> None:
@@ -90,4 +95,4 @@ async def declare_rates(connection: AsyncConnection, declared: Mapping[str, tupl
         cursor = await connection.execute(RETRACT, (sorted(declared.keys() - limits.keys()),))
         changed += [row[0] for row in await cursor.fetchall()]
         if changed:
-            await connection.execute(WAKE, (changed,))
+            await connection.execute(WAKE, {"kind": 1, "names": changed})

@@ -165,6 +165,8 @@ class ClaimLoop:
             self.settler.held.update((c.id, c) for c in claims)
             self.pool.add(c if c.context is None else timed(c, self._clock) for c in claims)
         if wanted:
+            if claims.parked:
+                self._lookout.parked()
             # Where tasks were parked there may be more behind them.
             self._lookout.found(wanted if claims.parked else len(claims), wanted)
             await self._lookout.raise_floors(connection)
