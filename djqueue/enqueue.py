@@ -74,9 +74,8 @@ def send_task(
     task_id: str | None = None,
     **options: Any,
 ) -> AsyncResult:
-    """Enqueue a task by its name, which this process need not know. Options are those of ``apply_async``."""
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"expected the name of a task, got: {name!r}")
+    """Enqueue a task by its name, which this process need not know, on its own. Raises what ``apply_async`` raises."""
+    check_name(name)
     args, kwargs = check_arguments(name, args, kwargs)
     return _publish(name, args, kwargs, task_id, options, running_request(), limits_by_name(name, args, kwargs))
 
@@ -84,6 +83,12 @@ def send_task(
 def limits_by_name(name: str, *call: Any) -> dict[str, Any]:
     """Return the limits to store with a call, if this process knows the definition. Raises ``ValueError``."""
     return {} if (definition := registry.find(name)) is None else definition.limits.stored(*call)
+
+
+def check_name(name: object) -> None:
+    """Raise ``ValueError`` for what is no name of a task."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"expected the name of a task, got: {name!r}")
 
 
 def _is_plain(definition: TaskDefinition) -> bool:
@@ -263,17 +268,12 @@ def prepare_by_name(
     arguments. Raises what ``apply_async`` raises.
     """
     args, kwargs = check_arguments(name, args, kwargs)
-    given: dict[str, Any] = {}
-    if (definition := registry.find(name)) is not None:
-        given = {
-            "queue": definition.queue,
-            "priority": definition.priority,
-            "expires": definition.expires,
-            "serializer": definition.serializer,
-        }
+    if (definition := registry.find(name)) is None:
+        given = {option: value for option, value in options.items() if value is not None}
+    else:
         if definition.typing:
             definition.check_call(args, kwargs)
-    given.update((option, value) for option, value in options.items() if value is not None)
+        given = with_defaults(definition, args, kwargs, options)
     task = new_task(name, args, kwargs, None, given, None, limits_by_name(name, args, kwargs))
     if task.expires_in is not None:
         task = task._replace(expires_at=now + timedelta(seconds=task.expires_in), expires_in=None)

@@ -201,5 +201,5 @@ class Migration(PostgreSQLMigration):
             )
             for table in NARROW
         ),
-        CreateRoutines("91f1ade91bb1"),
+        CreateRoutines("4b60db518c86"),
     ]

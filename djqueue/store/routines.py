@@ -9,12 +9,14 @@ from .claim import CLAIM
 from .conclude import CONCLUDE
 from .divert import DIVERT
 from .floor import LOWEST
+from .follow import FOLLOW
 from .functions import Routine
 from .gates import ADMIT, VACATE
 from .insert import INSERT_READY
 from .lanes import GAPS
 from .lose import LOSE
 from .pace import PACE
+from .plant import PLANT
 from .promote import PROMOTE
 from .release import RELEASE
 from .retry import RETRY
@@ -27,6 +29,7 @@ ROUTINES: tuple[Routine, ...] = (
     SETTLE,
     REPR,
     VALUES,
+    FOLLOW,
     ADVANCE,
     ADMIT,
     VACATE,
@@ -34,6 +37,7 @@ ROUTINES: tuple[Routine, ...] = (
     RELEASE,
     LOSE,
     RETRY,
+    PLANT,
     PROMOTE,
     PACE,
     DIVERT,
