@@ -201,5 +201,5 @@ class Migration(PostgreSQLMigration):
             )
             for table in NARROW
         ),
-        CreateRoutines("4b60db518c86"),
+        CreateRoutines("75acc7f14762"),
     ]

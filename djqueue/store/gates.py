@@ -144,14 +144,14 @@ IF gates <> '{{}}' THEN
         WHERE NOT open.ordered
     ),
     next AS MATERIALIZED (
-        SELECT head.gate, head.task_id, head.attempt, head.free[head.turn] AS number
+        SELECT head.gate, head.task_id, head.attempt, head.free[head.turn] AS number, NULL::tid AS ticket
         FROM head
         WHERE head.taken + head.turn <= head.slots
         UNION ALL
-        SELECT open.gate, line.task_id, line.attempt, 1
+        SELECT open.gate, line.task_id, line.attempt, 1, first.place
         FROM open
         CROSS JOIN LATERAL (
-            SELECT ticket.task_id FROM djqueue_streamticket AS ticket
+            SELECT ticket.ctid AS place, ticket.task_id FROM djqueue_streamticket AS ticket
             WHERE ticket.gate = open.gate
             ORDER BY ticket.gate, ticket.seq
             LIMIT 1
@@ -164,7 +164,7 @@ IF gates <> '{{}}' THEN
         ) AS line
         WHERE open.ordered
         UNION ALL
-        SELECT asked.gate, line.task_id, line.attempt, NULL
+        SELECT asked.gate, line.task_id, line.attempt, NULL, NULL
         FROM asked
         CROSS JOIN LATERAL (
             SELECT slot.task_id FROM djqueue_concurrencyslot AS slot WHERE slot.gate = asked.gate LIMIT 1
@@ -195,13 +195,8 @@ IF gates <> '{{}}' THEN
         WHERE known.number IS NULL OR known.task_id IN (SELECT held.task_id FROM held)
     ),
     torn AS (
-        DELETE FROM djqueue_streamticket AS ticket
-        USING moving
-        WHERE ticket.gate = moving.gate AND ticket.task_id = moving.task_id AND moving.gate LIKE 'stream %'
-            AND ticket.seq = (
-                SELECT first.seq FROM djqueue_streamticket AS first WHERE first.gate = moving.gate
-                ORDER BY first.gate, first.seq LIMIT 1
-            )
+        DELETE FROM djqueue_streamticket
+        WHERE ctid = ANY (ARRAY(SELECT moving.ticket FROM moving WHERE moving.ticket IS NOT NULL))
     ),
     gone AS (
         DELETE FROM djqueue_parkedtask
@@ -209,9 +204,9 @@ IF gates <> '{{}}' THEN
     ),
     moved AS (
         UPDATE djqueue_parkedtask AS parked
-        SET gate = moving.onto, seq = nextval('djqueue_readytask_seq'), parked_at = clock_timestamp()
-        FROM moving
-        WHERE parked.task_id = moving.task_id AND moving.onto IS NOT NULL
+        SET gate = (SELECT moving.onto FROM moving WHERE moving.task_id = parked.task_id),
+            seq = nextval('djqueue_readytask_seq'), parked_at = clock_timestamp()
+        WHERE parked.task_id = ANY (ARRAY(SELECT moving.task_id FROM moving WHERE moving.onto IS NOT NULL))
     ),
     in_front AS (
         INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)

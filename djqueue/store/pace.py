@@ -106,9 +106,9 @@ IF due <> '{{}}' THEN
     ),
     moved AS (
         UPDATE djqueue_parkedtask AS parked
-        SET gate = known.onto, seq = nextval('djqueue_readytask_seq'), parked_at = clock_timestamp()
-        FROM known
-        WHERE parked.task_id = known.task_id AND known.onto IS NOT NULL
+        SET gate = (SELECT known.onto FROM known WHERE known.task_id = parked.task_id),
+            seq = nextval('djqueue_readytask_seq'), parked_at = clock_timestamp()
+        WHERE parked.task_id = ANY (ARRAY(SELECT known.task_id FROM known WHERE known.onto IS NOT NULL))
     ),
     in_front AS (
         INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
@@ -125,23 +125,27 @@ IF due <> '{{}}' THEN
     ),
     kept AS (
         UPDATE djqueue_rategate AS told
-        SET free_at = CASE WHEN stocked.per_second IS NULL THEN '-infinity'
-                ELSE stocked.base + make_interval(secs => spent.tasks / stocked.per_second) END,
-            last_task_id = coalesce(spent.last_task_id, stocked.last_task_id),
-            wakes_at = CASE
-                WHEN stocked.per_second IS NULL THEN CASE WHEN spent.tasks = stocked.tokens THEN moment END
-                WHEN stocked.crowded
-                    THEN moment + make_interval(secs => greatest({CHUNK}, least(1, 1 / stocked.per_second)))
-                WHEN stocked.tokens = 0 THEN stocked.base
-                WHEN spent.tasks < stocked.tokens THEN NULL
-                WHEN stocked.strict THEN stocked.base + make_interval(secs => 1 / stocked.per_second)
-                ELSE greatest(
-                    stocked.base + make_interval(secs => spent.tasks / stocked.per_second),
-                    moment + make_interval(secs => {CHUNK})
-                )
-            END
-        FROM stocked JOIN spent ON spent.gate = stocked.gate
-        WHERE told.gate = stocked.gate
+        SET (free_at, last_task_id, wakes_at) = (
+            SELECT
+                CASE WHEN stocked.per_second IS NULL THEN '-infinity'
+                    ELSE stocked.base + make_interval(secs => spent.tasks / stocked.per_second) END,
+                coalesce(spent.last_task_id, stocked.last_task_id),
+                CASE
+                    WHEN stocked.per_second IS NULL THEN CASE WHEN spent.tasks = stocked.tokens THEN moment END
+                    WHEN stocked.crowded
+                        THEN moment + make_interval(secs => greatest({CHUNK}, least(1, 1 / stocked.per_second)))
+                    WHEN stocked.tokens = 0 THEN stocked.base
+                    WHEN spent.tasks < stocked.tokens THEN NULL
+                    WHEN stocked.strict THEN stocked.base + make_interval(secs => 1 / stocked.per_second)
+                    ELSE greatest(
+                        stocked.base + make_interval(secs => spent.tasks / stocked.per_second),
+                        moment + make_interval(secs => {CHUNK})
+                    )
+                END
+            FROM stocked JOIN spent ON spent.gate = stocked.gate
+            WHERE stocked.gate = told.gate
+        )
+        WHERE told.gate = ANY (due)
     )
     SELECT count(*) FILTER (WHERE known.onto IS NULL), array_agg(known.onto) FILTER (WHERE known.onto IS NOT NULL)
     INTO passed, paced

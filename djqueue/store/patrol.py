@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from psycopg import AsyncConnection
 
+from djqueue.limits import STREAM
 from djqueue.routing import FRONT
 
+from .functions import PINS
 from .gates import admit, vacate
 
+PINNED = ";".join(f"SET LOCAL {name} = {value}" for name, value in PINS.items())
 BATCH = 500
 """Gates, slots or tasks to look at in one statement."""
 IDLE = 60.0
@@ -81,11 +84,14 @@ WHERE walk.gate IS NOT NULL
 # A task of a stream that was resumed by hand, or whose ticket was deleted, gets a new one.
 TICKETS = """
 INSERT INTO djqueue_streamticket (gate, task_id)
-SELECT parked.gate, parked.task_id
-FROM djqueue_parkedtask AS parked
-WHERE parked.gate = ANY (%s)
-    AND NOT EXISTS (SELECT FROM djqueue_streamticket AS ticket WHERE ticket.gate = parked.gate)
-ORDER BY parked.seq
+SELECT bare.gate, parked.task_id
+FROM (
+    SELECT gate FROM unnest(%s::text[]) AS given (gate)
+    WHERE NOT EXISTS (SELECT FROM djqueue_streamticket AS ticket WHERE ticket.gate = given.gate)
+) AS bare
+CROSS JOIN LATERAL (
+    SELECT task_id FROM djqueue_parkedtask WHERE gate = bare.gate ORDER BY gate, rank, seq LIMIT %s
+) AS parked
 """
 
 FORGET = """
@@ -114,9 +120,12 @@ async def patrol(connection: AsyncConnection, after: str = "") -> str:
     if rows:
         ownerless = [row[0] for row in rows]
         await vacate(connection, ownerless, ownerless)
-    gates = await (await connection.execute(STUCK, {"after": after, "limit": BATCH})).fetchall()
-    if stuck := [gate for gate, may_pass in gates if may_pass]:
-        await connection.execute(TICKETS, ([gate for gate in stuck if gate.startswith("stream ")],))
+    async with connection.transaction():
+        await connection.execute(PINNED)
+        gates = await (await connection.execute(STUCK, {"after": after, "limit": BATCH})).fetchall()
+        stuck = [gate for gate, may_pass in gates if may_pass]
+        await connection.execute(TICKETS, ([gate for gate in stuck if gate.startswith(STREAM)], BATCH))
+        await connection.execute(FORGET, (IDLE, BATCH))
+    if stuck:
         await admit(connection, stuck)
-    await connection.execute(FORGET, (IDLE, BATCH))
     return gates[-1][0] if len(gates) > BATCH else ""
