@@ -5,6 +5,7 @@ Time is made to pass by moving the moments in the rows of the gates into the pas
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -27,7 +28,7 @@ from djqueue.store.rates import declare_rates
 from djqueue.store.release import release
 from djqueue.store.settle import settle
 
-from .conftest import DEFAULT, Session
+from .conftest import DEFAULT, Session, until_blocked
 from .site.limited_tasks import both, once_an_hour, once_an_hour_each, strictly_ten_a_second, twenty_a_second
 from .site.tasks import noop
 
@@ -270,6 +271,24 @@ class TestChanges:
             noop.delay()
             assert session(pace)[0] == 0
             assert claim_and_settle(session, worker) == []
+        assert RateGate.objects.get().wakes_at <= timezone.now()
+
+    def test_a_change_waits_for_who_gives_tokens_out_at_the_old_rate(self, connect):
+        """Or that one would write that the next token comes in an hour, after the change has looked for such rows."""
+        pacing, changing = connect(), connect()
+        worker = pacing.new_worker()
+        once_an_hour.delay_many(((), {}) for _ in range(3))
+        assert len(claim_and_settle(pacing, worker)) == 1
+        pass_time(pacing, 3600)
+
+        async def race() -> None:
+            async with pacing.connection.transaction():
+                assert (await pace(pacing.connection))[0] == 1
+                change = asyncio.create_task(declare_rates(changing.connection, {once_an_hour.name: ("1000/s", False)}))
+                await until_blocked(pacing.connection)
+            await change
+
+        pacing.runner.run(race())
         assert RateGate.objects.get().wakes_at <= timezone.now()
 
     def test_a_change_that_is_rolled_back_is_none(self, session, worker):

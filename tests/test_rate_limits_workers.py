@@ -46,9 +46,9 @@ def test_several_workers_together_keep_the_rate_and_other_tasks_do_not_wait(work
     began = time.time()
     eventually(lambda: time.time() >= began + SECONDS)
     limited = [moment for moment in starts(file) if began <= moment < began + SECONDS]
-    assert 0.9 * 100 * SECONDS <= len(limited) <= 1.05 * 100 * SECONDS + 10
-    # In no second more than a second's worth and what may be kept.
-    assert most_within(starts(file), 1.0) <= 100 + 51 + 15
+    # What may be kept, and what was given out before and started late.
+    assert 0.9 * 100 * SECONDS <= len(limited) <= 100 * (SECONDS + 0.5) + 1 + 50
+    assert most_within(starts(file), 1.0) <= 100 * 1.5 + 1 + 50
 
 
 def test_a_change_acts_within_two_seconds_also_on_what_is_parked(workers: Workers, file: Notes):

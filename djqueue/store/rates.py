@@ -11,12 +11,13 @@ from psycopg import AsyncConnection
 from djqueue.limits import parse_rate
 
 # Why this shape. What is parked may wait for a token that came hours later at the old rate; each gate is looked at once
-# more. The index holds only the gates at which tasks are parked. They are locked in the order in which all others do.
+# more. Also one that is due: who gives its tokens out just now may do so at the old rate, and is waited for. The index
+# holds only the gates at which tasks are parked. They are locked in the order in which all others do.
 WAKE = """
 UPDATE djqueue_rategate SET wakes_at = clock_timestamp()
 WHERE gate = ANY (ARRAY(
     SELECT known.gate FROM djqueue_rategate AS known
-    WHERE known.kind = %(kind)s AND known.name = ANY (%(names)s) AND known.wakes_at > clock_timestamp()
+    WHERE known.kind = %(kind)s AND known.name = ANY (%(names)s) AND known.wakes_at IS NOT NULL
     ORDER BY known.gate
     FOR UPDATE
 ))
