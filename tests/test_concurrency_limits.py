@@ -31,7 +31,7 @@ from djqueue.store.resume import resume
 from djqueue.store.retry import retry
 
 from .conftest import DEFAULT, Session, until_blocked
-from .site.limited_tasks import in_order, one_at_a_time, three_at_a_time, two_at_a_time, two_of_a_name
+from .site.cluster_limits import in_order, one_at_a_time, three_at_a_time, two_at_a_time, two_of_a_name
 from .site.tasks import noop
 
 FRONT = Lane("default!", 0)

@@ -12,7 +12,7 @@ from djqueue.models import ConcurrencySlot, ParkedTask, ReadyTask, TaskResult
 from djqueue.results import AsyncResult
 from djqueue.states import State
 
-from .site.limited_tasks import (
+from .site.cluster_limits import (
     asks_for_another_attempt,
     exactly_one_at_a_time,
     in_order,

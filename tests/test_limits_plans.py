@@ -19,7 +19,7 @@ from djqueue.store.patrol import let_expired_go, patrol
 from djqueue.store.rates import declare_rates
 
 from .conftest import Session
-from .site.limited_tasks import in_order, once_an_hour, once_an_hour_each, one_at_a_time
+from .site.cluster_limits import in_order, once_an_hour, once_an_hour_each, one_at_a_time
 
 LANES = [Lane("default!", 0), Lane("default", 0)]
 READ = """

@@ -26,7 +26,7 @@ from djqueue.store.release import release
 from djqueue.store.retry import retry
 
 from .conftest import Session
-from .site.limited_tasks import both, in_order, once_an_hour, one_at_a_time, three_at_a_time, two_at_a_time
+from .site.cluster_limits import both, in_order, once_an_hour, one_at_a_time, three_at_a_time, two_at_a_time
 from .site.tasks import noop
 
 LANES = [Lane(queue, priority) for priority in (5, 0) for queue in ("default!", "default")]

@@ -12,7 +12,7 @@ from django.test import Client
 from djqueue.models import ParkedTask, RateGate, RateLimit, Task
 from djqueue.rates import set_rate_limit
 
-from .site.limited_tasks import once_an_hour, one_at_a_time
+from .site.cluster_limits import once_an_hour, one_at_a_time
 
 pytestmark = pytest.mark.django_db
 

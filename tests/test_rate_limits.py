@@ -29,7 +29,7 @@ from djqueue.store.release import release
 from djqueue.store.settle import settle
 
 from .conftest import DEFAULT, Session, until_blocked
-from .site.limited_tasks import both, once_an_hour, once_an_hour_each, strictly_ten_a_second, twenty_a_second
+from .site.cluster_limits import both, once_an_hour, once_an_hour_each, strictly_ten_a_second, twenty_a_second
 from .site.tasks import noop
 
 LANES = [Lane("default!", 0), DEFAULT]

@@ -8,7 +8,7 @@ from collections import Counter
 from djqueue.models import ParkedTask, RateLimit, TaskResult
 from djqueue.rates import set_rate_limit
 
-from .site.limited_tasks import (
+from .site.cluster_limits import (
     asks_for_another_attempt,
     hundred_a_second,
     once_an_hour,
