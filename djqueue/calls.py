@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from .limits import LIMITS
 from .planned import Errbacks
 from .routing import check_priority, check_queue
 
@@ -145,6 +146,8 @@ def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if option in NOT_YET:
             raise TypeError(f"apply_async of {name}: option {option!r} is not supported by this release of djqueue")
+        if option in LIMITS:
+            raise TypeError(f"apply_async of {name}: {option!r} is an option of @shared_task, not of a call")
         if option == "add_to_parent":
             if not value:
                 stored[option] = False

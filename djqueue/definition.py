@@ -20,6 +20,7 @@ from .context import Request, current_request
 from .eager import EagerResult, apply_eagerly
 from .enqueue import call, enqueue_many
 from .exceptions import MaxRetriesExceededError
+from .limits import LIMITS, Limits
 from .options import HOOKS, check_options
 from .results import AsyncResult
 from .retrying import plan_retry
@@ -48,6 +49,12 @@ class TaskDefinition(CanvasMethods):
     serializer: str | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
+    rate_limit: str | float | None = None
+    rate_key: str | None = None
+    rate_strict: bool = False
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    concurrency_ordered: bool = False
     max_retries: int | None = 3
     default_retry_delay: float = 180
     autoretry_for: Sequence[type[BaseException]] = ()
@@ -108,7 +115,7 @@ class TaskDefinition(CanvasMethods):
         if not self.name:
             self.name = f"{type(self).__module__}.{type(self).__name__}"
         check_options(self)
-        _ = self.typed_arguments  # made now, so that options which cannot be are refused here
+        _ = self.typed_arguments, self.limits  # made now, so that options which cannot be are refused here
         return self
 
     @cached_property
@@ -140,6 +147,10 @@ class TaskDefinition(CanvasMethods):
             pydantic_context=self.pydantic_context,
             pydantic_dump_kwargs=self.pydantic_dump_kwargs,
         )
+
+    @cached_property
+    def limits(self) -> Limits:
+        return Limits(self.name, self.check_call.signature, {option: getattr(self, option) for option in LIMITS})
 
     @property
     def request(self) -> Request:
@@ -200,7 +211,6 @@ class TaskDefinition(CanvasMethods):
         The first ``before`` arguments are results of earlier tasks, which are not checked against annotations.
         """
         args, kwargs = check_arguments(self.name, args, kwargs)
-        linked = eager_links(options)
         return apply_eagerly(
             self,
             args,
@@ -208,8 +218,8 @@ class TaskDefinition(CanvasMethods):
             task_id=task_id,
             throw=throw,
             retries=retries,
+            linked=eager_links(options),
             options=options,
-            linked=linked,
             before=before,
         )
 

@@ -15,6 +15,7 @@ from . import registry, signals
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .conf import settings
 from .context import Request, in_trail, running_request
+from .limits import stream_of
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn
 from .routing import check_priority, check_queue
@@ -46,9 +47,8 @@ def call(
         insert(standing_cursor(connection), task)
         return AsyncResult.enqueued(task.id, announce(connection, queue), ignored=definition.ignore_result)
     given = with_defaults(definition, args, kwargs, options)
-    result = _publish(definition.name, stored, named, task_id, given, parent)
-    if given.get("ignore_result") is None:
-        result.ignored = definition.ignore_result
+    result = _publish(definition.name, stored, named, task_id, given, parent, definition.limits.stored(args, kwargs))
+    result.ignored = definition.ignore_result if given.get("ignore_result") is None else result.ignored
     return result
 
 
@@ -78,7 +78,12 @@ def send_task(
     """Enqueue a task by its name, which this process need not know, on its own. Raises what ``apply_async`` raises."""
     check_name(name)
     args, kwargs = check_arguments(name, args, kwargs)
-    return _publish(name, args, kwargs, task_id, options, running_request())
+    return _publish(name, args, kwargs, task_id, options, running_request(), limits_by_name(name, args, kwargs))
+
+
+def limits_by_name(name: str, *call: Any) -> dict[str, Any]:
+    """Return the limits to store with a call, if this process knows the definition. Raises ``ValueError``."""
+    return {} if (definition := registry.find(name)) is None else definition.limits.stored(*call)
 
 
 def check_name(name: object) -> None:
@@ -92,6 +97,7 @@ def _is_plain(definition: TaskDefinition) -> bool:
     return (
         definition.expires is None
         and definition.serializer is None
+        and not definition.limits.stores
         and not signals.before_task_publish.receivers
         and not signals.after_task_publish.receivers
         and not definition.has_hook("shadow_name")
@@ -105,9 +111,11 @@ def _publish(
     task_id: str | None,
     options: Mapping[str, Any],
     parent: Request | None,
+    limits: dict[str, Any],
 ) -> AsyncResult:
     trail = in_trail(options)
-    task = new_task(name, args, kwargs, task_id, options if trail else {**options, "add_to_parent": False}, parent)
+    kept = options if trail else {**options, "add_to_parent": False}
+    task = new_task(name, args, kwargs, task_id, kept, parent, limits)
     told = told_of(task, args, kwargs, options)
     if signals.before_task_publish.receivers:
         signals.before_task_publish.send(name, **told)
@@ -144,9 +152,10 @@ def new_task(
     task_id: str | None,
     options: Mapping[str, Any],
     parent: Request | None,
+    limits: dict[str, Any],
 ) -> NewTask:
     """Return the row of a task, its options checked and its arguments encoded."""
-    stored = stored_options(name, options)
+    stored = {**stored_options(name, options), **limits}
     queue = options.get("queue")
     queue = settings.DEFAULT_QUEUE if queue is None else queue
     priority = options.get("priority")
@@ -174,6 +183,7 @@ def new_task(
         expires if isinstance(expires, float) else None,
         run_at,
         run_in,
+        stream_of(limits),
     )
 
 
@@ -185,9 +195,9 @@ def enqueue_many(
     queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
     check_queue(queue)
     check = definition.check_call if definition.typing else None
-    typed, serializer = definition.typed_arguments, definition.serializer
+    typed, serializer, limits = definition.typed_arguments, definition.serializer, definition.limits
     connection = connections[settings.DATABASE]
-    shared = _shared_by_all(definition, connection)
+    options, *shared = _shared_by_all(definition, connection)
     ids: list[str] = []
 
     def rows() -> Iterator[NewTask]:
@@ -197,7 +207,9 @@ def enqueue_many(
                 check(args, kwargs)
             texts = encode_arguments(name, *typed.encode(args, kwargs), serializer)
             ids.append(task_id)
-            yield NewTask(task_id, name, queue, definition.priority, *texts, *shared)
+            own = {**options, **limits.stored(args, kwargs)}
+            task = NewTask(task_id, name, queue, definition.priority, *texts, encode(own) if own else None, *shared)
+            yield task._replace(stream=stream_of(own)) if "gate" in own else task
 
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         insert_many(cursor, rows())
@@ -214,14 +226,13 @@ def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) 
     if isinstance(expires, float):
         expires = database_now(connection) + timedelta(seconds=expires)
     if parent is None:
-        return None, None, None, expires
-    options = None if in_trail({}) else encode({"add_to_parent": False})
+        return {}, None, None, expires
+    options = {} if in_trail({}) else {"add_to_parent": False}
     return options, parent.id, parent.root_id, expires
 
 
 def announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
     """Wake workers once the caller's transaction has committed, which is now if there is none; return it."""
-
     if connection.in_atomic_block:
         enqueued_in = EnqueuedIn()
 
@@ -261,18 +272,13 @@ def prepare_by_name(
     arguments. Raises what ``apply_async`` raises.
     """
     args, kwargs = check_arguments(name, args, kwargs)
-    given: dict[str, Any] = {}
-    if (definition := registry.find(name)) is not None:
-        given = {
-            "queue": definition.queue,
-            "priority": definition.priority,
-            "expires": definition.expires,
-            "serializer": definition.serializer,
-        }
+    if (definition := registry.find(name)) is None:
+        given = {option: value for option, value in options.items() if value is not None}
+    else:
         if definition.typing:
             definition.check_call(args, kwargs)
-    given.update((option, value) for option, value in options.items() if value is not None)
-    task = new_task(name, args, kwargs, None, given, None)
+        given = with_defaults(definition, args, kwargs, options)
+    task = new_task(name, args, kwargs, None, given, None, limits_by_name(name, args, kwargs))
     if task.expires_in is not None:
         task = task._replace(expires_at=now + timedelta(seconds=task.expires_in), expires_in=None)
     return task

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return", "shadow_name")
 
 # Options that this release does not honour yet: refused by name, never ignored.
-NOT_YET = frozenset(["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce"])
+NOT_YET = frozenset(["unique_key", "batch", "debounce"])
 # Options of which only the default is supported yet.
 FLAGS = (
     "ignore_result",
@@ -48,6 +48,7 @@ RESERVED = frozenset(
         "delay_many",
         "prepare",
         "typed_arguments",
+        "limits",
     ]
 )
 

@@ -6,7 +6,8 @@ A task's state is the table that holds its id::
                     ^           ^          │
                     └── retry ──┴─ release ┘
 
-``ready`` has no row of its own to look up: a task that stands in no other table is ready.
+``ready`` has no row of its own to look up: a task that stands in no other table is ready. One that a limit holds back
+had its turn in line and is waiting again (``store.gates``).
 """
 
 from __future__ import annotations

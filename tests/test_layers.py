@@ -21,7 +21,7 @@ LAYERS = {
     " schedules serializers signals signature_check states uuid7",
     "rows": "migrations models store",
     "asking": "attempt canvas context control decorator definition eager enqueue lookup options redaction registry"
-    " results resultsets resulttree retrying task_logging typed_arguments updates workflows",
+    " rates results resultsets resulttree retrying task_logging typed_arguments updates workflows",
     "doing": "beat worker",
     "edges": "admin apps backend checks doctor management observability tasks testing",
 }

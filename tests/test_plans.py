@@ -16,12 +16,15 @@ from django.db.backends.utils import CursorWrapper
 from djqueue.store.advance import ADVANCE
 from djqueue.store.claim import CLAIM
 from djqueue.store.conclude import CONCLUDE
+from djqueue.store.divert import DIVERT
 from djqueue.store.floor import LOWEST
 from djqueue.store.follow import FOLLOW
 from djqueue.store.functions import PINS, Function
+from djqueue.store.gates import ADMIT, VACATE
 from djqueue.store.insert import INSERT_READY
 from djqueue.store.lanes import GAPS
 from djqueue.store.lose import LOSE
+from djqueue.store.pace import PACE
 from djqueue.store.plant import PLANT
 from djqueue.store.promote import PROMOTE
 from djqueue.store.release import RELEASE
@@ -38,7 +41,9 @@ INDEXES: dict[Function, set[str]] = {
         "djqueue_worker_pkey",
         "djqueue_taskattempt_pkey",
         "djqueue_cancelledtask_pkey",
+        "djqueue_ratelimit_kind_name_key",
     },
+    DIVERT: {"djqueue_readytask_pkey", "djqueue_task_pkey", "djqueue_ratelimit_kind_name_key"},
     RETRY: {"djqueue_runningtask_pkey", "djqueue_task_pkey"},
     SETTLE: {"djqueue_runningtask_pkey", "djqueue_task_pkey", "djqueue_taskattempt_pkey"},
     RELEASE: {"djqueue_runningtask_pkey", "djqueue_task_pkey"},
@@ -49,7 +54,7 @@ INDEXES: dict[Function, set[str]] = {
 }
 # Those that are several statements: tests/test_workflows_store.py counts what they read.
 PROCEDURES = (INSERT_READY, PLANT)
-BLOCKS = (ADVANCE, FOLLOW, CONCLUDE, REPR, VALUES)
+BLOCKS = (FOLLOW, ADVANCE, CONCLUDE, REPR, VALUES, ADMIT, VACATE, PACE)
 TABLES = (
     "task",
     "readytask",
@@ -59,6 +64,8 @@ TABLES = (
     "taskattempt",
     "cancelledtask",
     "taskgroup",
+    "ratelimit",
+    "parkedtask",
 )
 
 # Keys that grow with the row, as those of real tasks do.
@@ -221,6 +228,8 @@ class TestInstalledFunctions:
         indexes = dict(cursor.fetchall())
         assert indexes == {
             "djqueue_cancelledtask": 1,
+            "djqueue_parkedtask": 3,
+            "djqueue_ratelimit": 2,
             "djqueue_readytask": 1,
             "djqueue_runningtask": 2,
             "djqueue_scheduledtask": 3,  # one of them holds only what a pause has put off
@@ -232,7 +241,7 @@ class TestInstalledFunctions:
         cursor.execute("SELECT conname FROM pg_constraint WHERE contype = 'f' AND conname LIKE 'djqueue%%'")
         assert cursor.fetchall() == []
 
-    @pytest.mark.parametrize("table", ["readytask", "scheduledtask", "runningtask"])
+    @pytest.mark.parametrize("table", ["readytask", "scheduledtask", "runningtask", "parkedtask", "concurrencyslot"])
     def test_narrow_tables_are_vacuumed_by_number_of_rows_and_never_truncated(self, cursor, table):
         cursor.execute("SELECT reloptions FROM pg_class WHERE relname = %s", [f"djqueue_{table}"])
         options = dict(option.split("=") for option in cursor.fetchone()[0])

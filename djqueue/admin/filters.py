@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from djqueue.conf import settings
 from djqueue.models import Queue, ReadyTask, RunningTask, ScheduledTask, TaskResult
+from djqueue.routing import front_of
 from djqueue.states import State
 
 from .display import STATE_WORDS
@@ -53,7 +54,7 @@ class StateFilter(admin.SimpleListFilter):
         ids = standing_in(FILTERED_STATES[value]).values("task_id")
         if value == "ready" and (queue := request.GET.get(QueueFilter.parameter_name)):
             # The same rows as without, by the line's only index.
-            ids = ids.filter(queue=queue)
+            ids = ids.filter(queue__in=[queue, front_of(queue)])
         if not queryset.query.where and not request.GET.get(SEARCH_VAR):
             # Alone, it lists the newest of the narrow table. Were that not said here, the planner might walk all
             # tasks until it meets them.

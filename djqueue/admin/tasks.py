@@ -14,8 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from djqueue.models import RunningTask, ScheduledTask, Task, TaskAttempt, TaskResult, Worker
+from djqueue.models import ParkedTask, RunningTask, ScheduledTask, Task, TaskAttempt, TaskResult, Worker
 from djqueue.states import Ending, ScheduleReason, State
+from djqueue.store.gates import SEPARATOR
 
 from . import arguments, display
 from .filters import QueueFilter, StateFilter
@@ -174,6 +175,13 @@ def place_of(task: Any) -> str:
                 return gettext("held by worker %(worker)s since %(claimed_at)s") % {
                     "worker": f"#{running.worker_id}" if worker is None else worker.name,
                     "claimed_at": display.moment(running.claimed_at),
+                }
+        case State.WAITING:
+            parked = ParkedTask.objects.using(database).filter(**place).first()
+            if parked is not None:
+                return gettext("held back by %(gate)s since %(parked_at)s") % {
+                    "gate": parked.gate.replace(SEPARATOR, " ").strip(),
+                    "parked_at": display.moment(parked.parked_at),
                 }
         case State.READY:
             return gettext("in line in queue %(queue)s with priority %(priority)s") % {

@@ -7,6 +7,7 @@ questions ``inspect()``, as Celery's
 pausing   pause and resume queues, tasks and keys
 orders    what changes running workers
 site      questions that are answered where the site is loaded
+limiting  rate limits
 revoking  cancel tasks
 purging   drop what waits in line
 ========= ==============================================================
@@ -21,6 +22,7 @@ from .asking import broadcast as broadcast
 from .catalogue import WorkerState as WorkerState
 from .catalogue import control_command as control_command
 from .catalogue import inspect_command as inspect_command
+from .limiting import rate_limit as rate_limit
 from .orders import add_consumer as add_consumer
 from .orders import autoscale as autoscale
 from .orders import cancel_consumer as cancel_consumer

@@ -1,6 +1,7 @@
 """The rows: a task is written once, and where it stands is which other table holds its id."""
 
 from .commands import CommandReply, WorkerCommand
+from .limits import ConcurrencySlot, ParkedTask, RateGate, RateLimit, StreamTicket
 from .pauses import Pause
 from .places import CancelledTask, ReadyTask, RunningTask, ScheduledTask
 from .queue import Queue
@@ -14,13 +15,18 @@ from .workflows import TaskGroup, WaitingTask
 __all__ = [
     "CancelledTask",
     "CommandReply",
+    "ConcurrencySlot",
+    "ParkedTask",
     "Pause",
     "Queue",
+    "RateGate",
+    "RateLimit",
     "ReadyTask",
     "RunningTask",
     "Schedule",
     "ScheduleRun",
     "ScheduledTask",
+    "StreamTicket",
     "Task",
     "TaskAttempt",
     "TaskGroup",

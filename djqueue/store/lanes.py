@@ -7,6 +7,7 @@ from collections.abc import Collection
 from psycopg import AsyncConnection
 
 from djqueue.records import Lane
+from djqueue.routing import line_of
 
 from .functions import Function
 
@@ -54,5 +55,5 @@ async def discover(connection: AsyncConnection, known: Collection[tuple[str, int
         found += new
         seen.update((lane.queue, lane.priority) for lane in new)
     if found:
-        await connection.execute(REGISTER, (sorted({lane.queue for lane in found}),))
+        await connection.execute(REGISTER, (sorted({line_of(lane.queue) for lane in found}),))
     return found

@@ -10,6 +10,7 @@ from djqueue.records import Outcome
 
 from .advance import advance
 from .functions import Function
+from .gates import vacate
 from .settle import array_literal
 
 # Why this shape. Fenced and ordered like settling. Every loss leaves a row in TaskAttempt, and those rows are the
@@ -100,4 +101,5 @@ async def lose(
         fate = {row[0]: row[1] for row in await cursor.fetchall()}
         if failed := [task_id for task_id, for_good in fate.items() if for_good]:
             await advance(connection, failed)
+        await vacate(connection, fate, failed)
     return fate

@@ -11,6 +11,8 @@ from psycopg import AsyncConnection
 
 from djqueue.states import ScheduleReason
 
+from .gates import vacate
+
 BATCH = 2000
 
 PAUSES = """
@@ -111,6 +113,7 @@ given_back AS (
 )
 INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
 SELECT until, task_id, attempt - 1, {ScheduleReason.PAUSED.value} FROM held
+RETURNING task_id::text
 """
 
 
@@ -161,9 +164,14 @@ async def read_pauses(connection: AsyncConnection) -> list[PauseLeft]:
 
 
 async def put_off(connection: AsyncConnection, worker_id: int, claims: Sequence[tuple[str, int, str]]) -> None:
-    """Put claimed tasks (id, attempt, until when) into the schedule, as if they had not been claimed."""
+    """Put claimed tasks (id, attempt, until when) into the schedule, as if they had not been claimed.
+
+    What they held of a limit goes to others meanwhile.
+    """
     ids, attempts, until = zip(*sorted(claims), strict=True)
-    await connection.execute(PUT_OFF, (list(ids), list(attempts), list(until), worker_id))
+    async with connection.transaction():
+        cursor = await connection.execute(PUT_OFF, (list(ids), list(attempts), list(until), worker_id))
+        await vacate(connection, {row[0] for row in await cursor.fetchall()})
 
 
 async def bring_forward(

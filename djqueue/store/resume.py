@@ -49,6 +49,13 @@ task AS (
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
 SELECT queue, priority, id, attempt FROM task
 """
+# At the end of its stream: those that followed it have not waited.
+BACK_IN_STREAM = """
+INSERT INTO djqueue_streamticket (gate, task_id)
+SELECT options ->> 'gate', id FROM djqueue_task
+WHERE id = ANY (%s::uuid[]) AND options ->> 'gate' LIKE 'stream %%'
+ORDER BY id
+"""
 # What was deleted meanwhile does not come back.
 BACK_TO_WAITING = """
 WITH result AS (
@@ -163,6 +170,7 @@ def _resume(cursor: CursorWrapper, task_id: str, failure: Failure) -> None:
         cursor.execute(BACK_TO_WAITING, {"waited": json.dumps(waited)})
     for group_id in groups:  # the innermost first: an outer group counts those that are open
         cursor.execute(REOPEN, (group_id,))
+    cursor.execute(BACK_IN_STREAM, ([task_id, *(row["task_id"] for row in waited)],))
     if released:
         cursor.execute(LET_GO, released)
         (adopted,) = cursor.fetchone() or (None,)

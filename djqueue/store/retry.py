@@ -11,6 +11,7 @@ from djqueue.records import Outcome
 from djqueue.serializers import encode
 
 from .functions import Function
+from .gates import vacate
 from .settle import array_literal
 
 # Why this shape. Fenced and ordered like settling. Each retry leaves a row in TaskAttempt, and those rows are the count
@@ -123,4 +124,5 @@ async def retry(connection: AsyncConnection, worker_id: int, worker_name: str, o
         for task_id in held:
             if change := changes.get(task_id):
                 await connection.execute(CHANGE, {"id": task_id, "change": encode(change)})
+        await vacate(connection, held)
     return held

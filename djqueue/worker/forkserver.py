@@ -55,12 +55,22 @@ class Message(NamedTuple):
     value: float = 0.0
 
 
+Rates = dict[str, tuple[str, bool] | None]
+"""The rate limit that each task declares, by its name, and whether that is strict; None for no limit."""
+
+
+def rates_of_all() -> Rates:
+    """Return what the definitions that this process has loaded declare."""
+    limits = {name: registry.get(name).limits for name in registry.names()}
+    return {name: (limit.rate, limit.strict) if limit.rate else None for name, limit in limits.items()}
+
+
 class ForkServerFailed(Exception):
     """The tasks could not be loaded; the message is the traceback."""
 
 
-def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, list[str]]:
-    """Fork the server; return its process id, the socket to talk to it, and the names of the tasks it has loaded.
+def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, Rates]:
+    """Fork the server; return its process id, the socket to talk to it, and the rate limits of the tasks it has loaded.
 
     Raises ``ForkServerFailed`` if a module with tasks cannot be imported, and ``PoolRefuses``.
     """
@@ -95,7 +105,7 @@ def _serve_and_exit(connection: socket.socket, page: ProgressPage, options: Exec
         gc.collect()
         # What is loaded now is never collected: the collector would copy the shared pages only to look at them.
         gc.freeze()
-        connection.sendall(frames.pack(0, [True, list(registry.names())]))
+        connection.sendall(frames.pack(0, [True, rates_of_all()]))
         _ForkServer(connection, page, options).serve()
     finally:
         os._exit(0)

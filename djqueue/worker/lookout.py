@@ -76,6 +76,10 @@ class Lookout:
         self._next_look = monotonic() + self._pause
         self._pause = min(self._poll_max, self._pause * 2)
 
+    def parked(self) -> None:
+        """Limited tasks were met: those that pass stand in lanes that may not be known yet."""
+        self._next_survey = min(self._next_survey, self._surveyed + SURVEY)
+
     async def survey(self, connection: AsyncConnection, *, force: bool = False) -> bool:
         """Search for unknown lanes if it is time to; return whether one was found."""
         now = monotonic()

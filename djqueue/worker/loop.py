@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 
 from djqueue import events
 from djqueue.records import Claim, Outcome
+from djqueue.store.pace import pace
 from djqueue.store.pauses import put_off
 from djqueue.store.progress import note_states
 from djqueue.store.promote import promote
@@ -53,6 +54,7 @@ class ClaimLoop:
         self._next_recount = 0.0
         self._recount_pause = FIRST_RECOUNT
         self._given_up = False
+        self._was_empty = False
         self._contradicted = False
         self._progress: dict[str, tuple[str, int, str, str | None]] = {}
         self._progress_since = 0.0
@@ -161,6 +163,7 @@ class ClaimLoop:
             return  # the lease was lost meanwhile: what was claimed under the old id is reclaimed
         if self.settler.put_back:
             self._lookout.wake()
+        parked = claims.parked
         if claimed := len(claims):
             self._clock.sync(claims[-1].claimed)
             if self._lookout.pauses.puts_off:
@@ -170,10 +173,15 @@ class ClaimLoop:
             self.settler.held.update((c.id, c) for c in claims)
             self.pool.add(c if c.context is None else timed(c, self._clock) for c in claims)
         if wanted:
-            self._lookout.found(claimed, wanted)
+            if parked:
+                self._lookout.parked()
+            # Where tasks were parked there may be more behind them.
+            self._lookout.found(wanted if parked else claimed, wanted)
             await self._lookout.raise_floors(connection)
             if self._options.burst and not claimed and not self.settler.unfinished:
                 await self._end_burst(connection)
+            else:
+                self._was_empty = False
 
     async def _without_paused(self, connection: AsyncConnection, claims: list[Claim]) -> list[Claim]:
         """Put off what is paused by name or key, and return the rest."""
@@ -196,9 +204,14 @@ class ClaimLoop:
             await release(connection, self.worker_id, unknown)
 
     async def _end_burst(self, connection: AsyncConnection) -> None:
-        """Stop if the queues are really empty: no lane unknown, nothing due."""
+        """Stop if the queues are really empty: no lane unknown, nothing due, nothing held back by a rate limit."""
         promoted, _ = await promote(connection)
-        if not promoted and not await self._lookout.survey(connection, force=True):
+        paced, next_in = await pace(connection)
+        empty = not promoted and not paced and next_in is None
+        empty = empty and not await self._lookout.survey(connection, force=True)
+        if empty and self._was_empty:
             self.drain()
         else:
+            # What upkeep put in line between the last claim and this look is found by another claim.
+            self._was_empty = empty
             self.wake()

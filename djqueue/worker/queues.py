@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from djqueue.records import Lane
+from djqueue.routing import line_of
 
 PATTERN = re.compile(r"[A-Za-z0-9_*?.:@/-]{1,128}")
 
@@ -32,6 +33,7 @@ class QueueSelection:
 
     def rank(self, queue: str) -> int | None:
         """Return the place of the entry that matches a queue, or None if this worker does not serve it."""
+        queue = line_of(queue)
         if any(fnmatchcase(queue, pattern) for pattern in self.excluded):
             return None
         for place, pattern in enumerate(self.patterns):
@@ -62,8 +64,9 @@ class QueueSelection:
         ranked: dict[int, dict[str, list[Lane]]] = {}
         for lane in lanes:
             rank = self.rank(lane.queue)
-            if rank is not None and lane.queue not in resting:
-                ranked.setdefault(rank, {}).setdefault(lane.queue, []).append(lane)
+            queue = line_of(lane.queue)
+            if rank is not None and queue not in resting:
+                ranked.setdefault(rank, {}).setdefault(queue, []).append(lane)
         self._turn += 1
         result: list[Lane] = []
         for rank in sorted(ranked):
@@ -72,7 +75,8 @@ class QueueSelection:
             turns = {queue: place for place, queue in enumerate(queues[first:] + queues[:first])}
             result += sorted(
                 (lane for queue in queues for lane in ranked[rank][queue]),
-                key=lambda lane: (-lane.priority, turns[lane.queue]),
+                # The front of a line has a longer name than the rest of it.
+                key=lambda lane: (-lane.priority, turns[line_of(lane.queue)], -len(lane.queue)),
             )
         return result
 

@@ -15,6 +15,8 @@ from djqueue.conf import seconds, settings
 from djqueue.states import State
 from djqueue.store.cancel import Cancellation, cancellations, forget_notes
 from djqueue.store.commands import forget_commands
+from djqueue.store.pace import pace
+from djqueue.store.patrol import let_expired_go, patrol
 from djqueue.store.promote import BATCH as PROMOTE_BATCH
 from djqueue.store.promote import promote
 from djqueue.store.prune import BATCH as PRUNE_BATCH
@@ -28,6 +30,8 @@ from .link import DATABASE_ERRORS, Link
 
 LISTEN = sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL))
 PROMOTE_EVERY = 1.0
+PACE_EVERY = 1.0
+PATROL_EVERY = 10.0
 PRUNE_EVERY = 60.0
 ORPHANS_EVERY = 60.0
 NOTES_KEPT = 86400.0
@@ -68,11 +72,14 @@ class Upkeep:
         self._on_cancelled = on_cancelled
         self._calls = calls
         self._called = False
+        self._patrolled = ""
         self._listens_on: AsyncConnection | None = None
         now = monotonic()
         self._due: dict[Job, float] = {
             self._renew: now,
             self._promote: now,
+            self._pace: now,
+            self._patrol: now + PATROL_EVERY / 2,
             self._reclaim_orphans: now,
             self._cancel: math.inf,
             self._prune: now + PRUNE_EVERY / 2,
@@ -169,6 +176,18 @@ class Upkeep:
         if promoted == PROMOTE_BATCH:
             return 0.0
         return PROMOTE_EVERY if next_in is None else min(PROMOTE_EVERY, next_in)
+
+    async def _pace(self, connection: AsyncConnection) -> float:
+        passed, next_in = await pace(connection)
+        if passed or next_in is not None:
+            self._on_promoted()  # also where another worker let tasks pass: they are to start now
+        return PACE_EVERY if next_in is None else min(PACE_EVERY, next_in)
+
+    async def _patrol(self, connection: AsyncConnection) -> float:
+        self._patrolled = await patrol(connection, self._patrolled)
+        if await let_expired_go(connection):
+            self._on_promoted()
+        return PACE_EVERY if self._patrolled else PATROL_EVERY
 
     async def _prune(self, connection: AsyncConnection) -> float:
         await forget_commands(connection)

@@ -22,6 +22,7 @@ from djqueue import events
 from djqueue.conf import settings
 from djqueue.records import Outcome
 from djqueue.store.cancel import Cancellation
+from djqueue.store.rates import declare_rates
 from djqueue.store.wakeup import COMMAND, PAUSE
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
@@ -31,6 +32,7 @@ from .clock import DatabaseClock
 from .commands import Commands
 from .components import Components
 from .desk import Desk
+from .forkserver import Rates
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .loop import ClaimLoop
@@ -62,11 +64,11 @@ class Worker:
     """One worker; ``run`` returns its exit code."""
 
     def __init__(
-        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, tasks: int
+        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, rates: Rates
     ) -> None:
         self.options = options
         self._spawner = spawner
-        self._tasks = tasks
+        self._rates = rates
         self._clock = DatabaseClock()
         alias = settings.DATABASE
         self._work_link = Link(alias, f"worker {options.name}")
@@ -141,7 +143,9 @@ class Worker:
     async def _register_first(self) -> None:
         while not self._stops:
             try:
-                return await self._register(await self._work_link.connection())
+                connection = await self._work_link.connection()
+                await declare_rates(connection, self._rates)
+                return await self._register(connection)
             except DATABASE_ERRORS as error:
                 await self._work_link.broken(error)
 
@@ -172,7 +176,7 @@ class Worker:
                 str(options.queues),
                 options.pool,
                 options.concurrency,
-                self._tasks,
+                len(self._rates),
                 describe_database(settings.DATABASE),
                 bool(settings.LISTEN),
                 options.processes,
