@@ -37,6 +37,8 @@ KEPT = frozenset(
         "time_limit",
         "soft_time_limit",
         "replaced_task_nesting",
+        "exchange",
+        "routing_key",
     ]
 )
 """Options that are stored as they are."""
@@ -47,8 +49,6 @@ NOT_YET = frozenset(
     [
         "chain",
         "chord",
-        "exchange",
-        "routing_key",
         "unique_key",
     ]
 )
@@ -181,6 +181,9 @@ def check_retry_options(name: str, options: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` or ``TypeError`` for an option that a retry cannot change."""
     if "task_id" in options:
         raise TypeError(f"a retry of {name} keeps its task_id")
+    for option in ("exchange", "routing_key"):
+        if options.get(option) is not None:
+            raise TypeError(f"a retry of {name} names a queue, if it is to go elsewhere, and no {option}")
     if options.get("queue") is not None:
         check_queue(options["queue"])
     if options.get("priority") is not None:

@@ -15,6 +15,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from .routing import is_queue_name
+from .routing.routes import Routes
 
 REDACTED_NAMES: tuple[str, ...] = (
     *("*password*", "*passwd*", "*passphrase*", "*secret*", "*token*", "*credential*", "*authorization*", "cookie*"),
@@ -38,6 +39,8 @@ class Settings:
     LISTEN: bool | str = True
     """Whether workers listen for wake-ups; another alias where ``DATABASE`` is a pooler in transaction mode."""
     DEFAULT_QUEUE: str = "default"
+    ROUTES: Routes = field(default_factory=Routes)
+    """Which calls go where, in any of Celery's forms of ``task_routes``."""
     POOL: str | None = None
     """This and those below are options of ``runworker``; see ``djqueue.worker.configuration``."""
     CONCURRENCY: int = 0
@@ -98,6 +101,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "DATABASE": (str,),
     "LISTEN": (bool, str),
     "DEFAULT_QUEUE": (str,),
+    "ROUTES": (object,),
     "POOL": (str, NoneType),
     "CONCURRENCY": (int,),
     "PROCESSES": (int, NoneType),
@@ -155,6 +159,11 @@ def problems(given: object) -> list[tuple[str, str]]:
             found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {shown}", ""))
         elif name in LISTS and _holds_others(value):
             found.append((f"expected DJQUEUE[{name!r}] to hold strings only", ""))
+        elif name == "ROUTES":
+            try:
+                Routes(value)
+            except (TypeError, ValueError) as error:
+                found.append((f"DJQUEUE['ROUTES']: {error}", ""))
     return found or _contradictions(_built(given))
 
 
@@ -218,6 +227,8 @@ def _built(given: Mapping[str, Any]) -> Settings:
             values[name] = seconds(values[name])
     if "RETENTION" in values:
         values["RETENTION"] = {**Settings().RETENTION, **values["RETENTION"]}
+    if "ROUTES" in values:
+        values["ROUTES"] = Routes(values["ROUTES"])
     for name in LISTS:
         if not isinstance(values.get(name, ""), str):
             values[name] = tuple(values[name])
@@ -234,9 +245,13 @@ class _LazySettings:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        return getattr(self._loaded or self.loaded(), name)
+
+    def loaded(self) -> Settings:
+        """Return the settings as they are now; another object once they were overridden."""
         if self._loaded is None:
             self._loaded = self._load()
-        return getattr(self._loaded, name)
+        return self._loaded
 
     def _load(self) -> Settings:
         given = getattr(django_settings, "DJQUEUE", {})

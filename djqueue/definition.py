@@ -21,6 +21,7 @@ from .context import Request, current_request
 from .eager import EagerResult, apply_eagerly
 from .enqueue import call, enqueue_many
 from .exceptions import MaxRetriesExceededError
+from .hooks import Hooks
 from .options import HOOKS, check_options
 from .results import AsyncResult
 from .retrying import plan_retry
@@ -29,7 +30,7 @@ from .typed_arguments import TypedArguments
 from .updates import update_state
 
 
-class TaskDefinition(CanvasMethods):
+class TaskDefinition(CanvasMethods, Hooks):
     """A function that can be enqueued, and its options.
 
     Calling it runs the function here and now; ``delay`` and ``apply_async`` enqueue it. Options left out have these
@@ -41,6 +42,8 @@ class TaskDefinition(CanvasMethods):
 
     name: str = ""
     queue: str | None = None
+    exchange: str | None = None
+    routing_key: str | None = None
     priority: int = 0
     expires: float | datetime | None = None
     ignore_result: bool = False
@@ -77,33 +80,6 @@ class TaskDefinition(CanvasMethods):
         """The function itself."""
         raise NotImplementedError(f"expected the task {type(self).__name__} to define run()")
 
-    # Hooks, which do nothing unless a subclass says so. Only those that are overridden are called.
-
-    def before_start(self, task_id: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Called in the executor before the function is."""
-
-    def on_success(self, retval: Any, task_id: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Called after the function returned."""
-
-    def on_failure(
-        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: dict[str, Any], einfo: Any
-    ) -> None:
-        """Called after the task failed for good. It may still ask for a retry."""
-
-    def on_retry(
-        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: dict[str, Any], einfo: Any
-    ) -> None:
-        """Called after the function asked for a retry."""
-
-    def after_return(
-        self, status: str, retval: Any, task_id: str, args: Sequence[Any], kwargs: dict[str, Any], einfo: Any
-    ) -> None:
-        """Called last, when the task has succeeded or failed."""
-
-    def shadow_name(self, args: Sequence[Any], kwargs: dict[str, Any], options: dict[str, Any]) -> str | None:
-        """Return a name to show in place of the task's, or None."""
-        return None
-
     def prepare(self) -> TaskDefinition:
         """Give the task its name and check its options. Raises ``TypeError`` or ``ValueError``."""
         if not self.name:
@@ -121,6 +97,13 @@ class TaskDefinition(CanvasMethods):
     def at_most_once(self) -> bool:
         """Whether it fails when its executor is lost, instead of running again."""
         return not (self.acks_late and self.reject_on_worker_lost and self.retry_on_worker_lost)
+
+    def states(self, option: str) -> bool:
+        """Whether the value of an option is the definition's own, or that of a subclass, and not the default."""
+        kinds, default = type(self).__mro__, getattr(TaskDefinition, option, None)
+        if any(option in vars(kind) for kind in kinds[: kinds.index(TaskDefinition)]):
+            return True
+        return bool(vars(self).get(option, default) != default)
 
     def has_hook(self, name: str) -> bool:
         return name in self.overridden

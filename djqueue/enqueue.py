@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,18 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from . import registry, signals
-from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
+from . import signals
+from .calls import check_arguments, check_expires
 from .conf import settings
 from .context import Request, in_trail, running_request
+from .destinations import defaults_of, filled, plain_place, routed
+from .drafts import dated, new_tasks, told_of, with_defaults
 from .records import NewTask
-from .results import AsyncResult, EnqueuedIn
-from .routing import check_priority, check_queue
+from .results import AsyncResult, EnqueuedIn, result_of
 from .serializers import decode_arguments, encode, encode_arguments
 from .store.insert import database_now, insert, insert_chosen, insert_many, standing_cursor
 from .store.wakeup import wake
-from .uuid7 import as_task_id, new_task_id, new_task_ids
+from .uuid7 import new_task_id, new_task_ids
 
 if TYPE_CHECKING:
     from .definition import TaskDefinition
@@ -36,11 +37,16 @@ def call(
     """Insert one task on the caller's connection and in its transaction."""
     parent = running_request()
     stored, named = definition.typed_arguments.encode(args, kwargs)
-    if not options and task_id is None and parent is None and _is_plain(definition):
+    if (
+        not options
+        and task_id is None
+        and parent is None
+        and _is_plain(definition)
+        and (place := plain_place(definition))
+    ):
         args_text, kwargs_text = encode_arguments(definition.name, stored, named)
-        queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
-        task = NewTask(new_task_id(), definition.name, queue, definition.priority, args_text, kwargs_text)
-        check_queue(queue)
+        queue = place[0]
+        task = NewTask(new_task_id(), definition.name, *place, args_text, kwargs_text)
         connection = connections[settings.DATABASE]
         insert(standing_cursor(connection), task)
         return AsyncResult.enqueued(task.id, announce(connection, queue), ignored=definition.ignore_result)
@@ -49,22 +55,6 @@ def call(
     if given.get("ignore_result") is None:
         result.ignored = definition.ignore_result
     return result
-
-
-def with_defaults(
-    definition: TaskDefinition, args: Sequence[Any], kwargs: dict[str, Any], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the options of a call, and those of its definition that it leaves open."""
-    given = {
-        "queue": definition.queue,
-        "priority": definition.priority,
-        "expires": definition.expires,
-        "serializer": definition.serializer,
-    }
-    given.update((option, value) for option, value in options.items() if value is not None)
-    if given.get("shadow") is None and definition.has_hook("shadow_name"):
-        given["shadow"] = definition.shadow_name(args, kwargs, dict(options))
-    return given
 
 
 def send_task(
@@ -100,16 +90,22 @@ def _publish(
     options: Mapping[str, Any],
     parent: Request | None,
 ) -> AsyncResult:
+    options = routed(name, args, kwargs, options)
     trail = in_trail(options)
-    task = new_task(name, args, kwargs, task_id, options if trail else {**options, "add_to_parent": False}, parent)
-    told = told_of(task, args, kwargs, options)
+    tasks = new_tasks(name, args, kwargs, task_id, options if trail else {**options, "add_to_parent": False}, parent)
+    told = told_of(tasks[0], args, kwargs, options)
     if signals.before_task_publish.receivers:
         signals.before_task_publish.send(name, **told)
     connection = connections[settings.DATABASE]
-    if not insert_chosen(standing_cursor(connection), task):
-        raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
-    enqueued_in = announce(connection, task.queue, _due_in(task))
-    result = AsyncResult.enqueued(task.id, enqueued_in, ignored=bool(options.get("ignore_result")))
+    _insert(connection, tasks)
+    result = result_of(
+        [
+            AsyncResult.enqueued(
+                task.id, announce(connection, task.queue, _due_in(task)), ignored=bool(options.get("ignore_result"))
+            )
+            for task in tasks
+        ]
+    )
     if parent is not None and trail:
         parent.__dict__.setdefault("children", []).append(result)
     if signals.after_task_publish.receivers:
@@ -117,97 +113,74 @@ def _publish(
     return result
 
 
-def told_of(task: NewTask, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the signals about a call say."""
-    return {
-        "body": (args, kwargs, {}),
-        "exchange": "",
-        "routing_key": task.queue,
-        "headers": {"id": task.id, "task": task.name, "argsrepr": options.get("argsrepr")},
-        "properties": dict(options),
-    }
-
-
-def new_task(
-    name: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    task_id: str | None,
-    options: Mapping[str, Any],
-    parent: Request | None,
-) -> NewTask:
-    """Return the row of a task, its options checked and its arguments encoded."""
-    stored = stored_options(name, options)
-    queue = options.get("queue")
-    queue = settings.DEFAULT_QUEUE if queue is None else queue
-    priority = options.get("priority")
-    priority = 0 if priority is None else priority
-    check_queue(queue)
-    check_priority(priority)
-    eta, countdown, expires = options.get("eta"), options.get("countdown"), options.get("expires")
-    run_in = None if countdown is None else check_countdown(countdown)
-    run_at = None if eta is None or run_in is not None else aware(eta)
-    if run_at is not None:
-        stored["eta"] = run_at.isoformat()
-    expires = None if expires is None else check_expires(expires)
-    args_text, kwargs_text = encode_arguments(name, args, kwargs, options.get("serializer"))
-    return NewTask(
-        new_task_id() if task_id is None else as_task_id(task_id),
-        name,
-        queue,
-        priority,
-        args_text,
-        kwargs_text,
-        encode(stored) if stored else None,
-        options.get("parent_id") or (None if parent is None else parent.id),
-        options.get("root_id") or (None if parent is None else parent.root_id),
-        expires if isinstance(expires, datetime) else None,
-        expires if isinstance(expires, float) else None,
-        run_at,
-        run_in,
-    )
+def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
+    if len(tasks) > 1:
+        with transaction.atomic(using=connection.alias):
+            for task in tasks:
+                _insert(connection, [task])
+    elif not insert_chosen(standing_cursor(connection), tasks[0]):
+        raise ValueError(f"expected task_id to be new, got: {tasks[0].id}, which belongs to a task already")
 
 
 def enqueue_many(
     definition: TaskDefinition, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
 ) -> list[AsyncResult]:
     """Insert a task for each pair of args and kwargs, all in one transaction."""
-    name = definition.name
-    queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
-    check_queue(queue)
     check = definition.check_call if definition.typing else None
-    typed, serializer = definition.typed_arguments, definition.serializer
+    typed = definition.typed_arguments
     connection = connections[settings.DATABASE]
-    shared = _shared_by_all(definition, connection)
-    ids: list[str] = []
+    rows_of = _rows_of(definition, connection)
+    found: list[list[NewTask]] = []
 
     def rows() -> Iterator[NewTask]:
         for given, task_id in zip(calls, new_task_ids(), strict=False):
-            args, kwargs = _arguments(name, given)
+            args, kwargs = _arguments(definition.name, given)
             if check is not None:
                 check(args, kwargs)
-            texts = encode_arguments(name, *typed.encode(args, kwargs), serializer)
-            ids.append(task_id)
-            yield NewTask(task_id, name, queue, definition.priority, *texts, *shared)
+            tasks = rows_of(task_id, *typed.encode(args, kwargs))
+            found.append(tasks)
+            yield from tasks
 
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         insert_many(cursor, rows())
-    if not ids:
-        return []
-    enqueued_in = announce(connection, queue)
-    return [AsyncResult.enqueued(task_id, enqueued_in, ignored=definition.ignore_result) for task_id in ids]
+    told = {queue: announce(connection, queue) for queue in {task.queue for tasks in found for task in tasks}}
+    return [
+        result_of([AsyncResult.enqueued(task.id, told[task.queue], ignored=definition.ignore_result) for task in tasks])
+        for tasks in found
+    ]
 
 
-def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
-    """Return ``options parent_id root_id expires_at`` of tasks that are enqueued together."""
+def _rows_of(definition: TaskDefinition, connection: BaseDatabaseWrapper) -> Callable[[str, Any, Any], list[NewTask]]:
+    """Return a function from an id and stored arguments to rows, one for each queue that the call reaches."""
+    name, serializer = definition.name, definition.serializer
+    place = plain_place(definition)
+    stated = filled({}, defaults_of(definition))
+    now = database_now(connection) if definition.expires is not None or place is None else None
     parent = running_request()
+    trail = {} if in_trail({}) else {"add_to_parent": False}
+    shared = _shared_by_all(definition, parent, now, trail)
+
+    def plain(task_id: str, args: Any, kwargs: Any) -> list[NewTask]:
+        assert place is not None
+        return [NewTask(task_id, name, *place, *encode_arguments(name, args, kwargs, serializer), *shared)]
+
+    def chosen(task_id: str, args: Any, kwargs: Any) -> list[NewTask]:
+        options = {**routed(name, args, kwargs, stated), **trail}
+        return [dated(task, now) for task in new_tasks(name, args, kwargs, task_id, options, parent)]
+
+    return chosen if place is None else plain
+
+
+def _shared_by_all(
+    definition: TaskDefinition, parent: Request | None, now: datetime | None, trail: dict[str, Any]
+) -> tuple[Any, ...]:
+    """Return ``options parent_id root_id expires_at`` of tasks that are enqueued together."""
     expires = None if definition.expires is None else check_expires(definition.expires)
     if isinstance(expires, float):
-        expires = database_now(connection) + timedelta(seconds=expires)
-    if parent is None:
-        return None, None, None, expires
-    options = None if in_trail({}) else encode({"add_to_parent": False})
-    return options, parent.id, parent.root_id, expires
+        assert now is not None
+        expires = now + timedelta(seconds=expires)
+    ids = (None, None) if parent is None else (parent.id, parent.root_id)
+    return encode(trail) if trail and parent is not None else None, *ids, expires
 
 
 def announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
@@ -241,32 +214,6 @@ def _arguments(name: str, call: object) -> tuple[Sequence[Any], Mapping[str, Any
     raise TypeError(
         f"expected delay_many of {name} to get pairs of args and kwargs, such as ((1, 2), {{}}), got: {call!r}"
     )
-
-
-def prepare_by_name(
-    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], now: datetime
-) -> NewTask:
-    """Return the task that a call by name would insert at ``now``; nothing is stored yet.
-
-    If this process knows the definition, its options stand in for those that are not given, and it checks the
-    arguments. Raises what ``apply_async`` raises.
-    """
-    args, kwargs = check_arguments(name, args, kwargs)
-    given: dict[str, Any] = {}
-    if (definition := registry.find(name)) is not None:
-        given = {
-            "queue": definition.queue,
-            "priority": definition.priority,
-            "expires": definition.expires,
-            "serializer": definition.serializer,
-        }
-        if definition.typing:
-            definition.check_call(args, kwargs)
-    given.update((option, value) for option, value in options.items() if value is not None)
-    task = new_task(name, args, kwargs, None, given, None)
-    if task.expires_in is not None:
-        task = task._replace(expires_at=now + timedelta(seconds=task.expires_in), expires_in=None)
-    return task
 
 
 def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:

@@ -12,7 +12,8 @@ Exception
 │   │   ├── NotRegistered(KeyError) no task of that name is known
 │   │   ├── SecurityError           stored data asks for something unsafe
 │   │   ├── TaskRevokedError        the task was cancelled
-│   │   └── TimeoutError            the result did not come in time
+│   │   ├── TimeoutError            the result did not come in time
+│   │   └── Unroutable(ValueError)  a call reaches no queue
 │   └── TaskPredicate               raised by a task to say how it ends
 │       ├── Ignore
 │       │   └── Replace             another takes its place
@@ -83,6 +84,10 @@ class TaskRevokedError(TaskError):
 
 class TimeoutError(TaskError):
     """The result did not come within the time given."""
+
+
+class Unroutable(TaskError, ValueError):
+    """A call reaches no queue; nothing was stored."""
 
 
 class TaskPredicate(DjqueueError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import check_expires, check_limit, check_limits
 from .routing import check_priority, check_queue
+from .routing.topics import check_routing_key
 from .schedules.declared import declare_task
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def check_options(definition: TaskDefinition) -> None:
     name = definition.name
     if not isinstance(name, str):
         raise ValueError(f"expected the name of a task to be a non-empty string, got: {name!r}")
-    if definition.queue is not None:
-        check_queue(definition.queue)
+    _check_destination(definition)
     check_priority(definition.priority)
     if definition.serializer is not None and not isinstance(definition.serializer, str):
         raise TypeError(f"expected serializer of task {name} to be a name, got: {definition.serializer!r}")
@@ -97,6 +97,18 @@ def check_options(definition: TaskDefinition) -> None:
     size = definition.resultrepr_maxsize
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise ValueError(f"expected resultrepr_maxsize of task {name} to be a number of characters, got: {size!r}")
+
+
+def _check_destination(definition: TaskDefinition) -> None:
+    name = definition.name
+    if definition.queue is not None:
+        check_queue(definition.queue)
+    if definition.exchange is not None and not isinstance(definition.exchange, str):
+        raise TypeError(f"expected exchange of task {name} to be the name of one, got: {definition.exchange!r}")
+    if definition.queue is not None and definition.exchange:
+        raise ValueError(f"expected task {name} to have a queue or an exchange, got both")
+    if definition.routing_key is not None:
+        check_routing_key(definition.routing_key)
 
 
 def _check_errors(name: str, option: str, value: Any) -> None:

@@ -212,3 +212,25 @@ class AsyncResult(TaskLookup, ResultNode, of_one_task=True):
 
 
 __all__ = ["AsyncResult", "EnqueuedIn", "GroupResult", "ResultSet", "result_from_tuple"]
+
+
+class FanoutResult(AsyncResult):
+    """The result of a call that reached several queues: that of the first, in alphabetical order of the queues.
+
+    ``copies`` are the results of all of them.
+    """
+
+    __slots__ = ("copies",)
+
+    copies: list[AsyncResult]
+
+
+def result_of(tasks: Sequence[AsyncResult]) -> AsyncResult:
+    """Return the result of a call that inserted these tasks."""
+    first = tasks[0]
+    if len(tasks) == 1:
+        return first
+    result = FanoutResult.enqueued(first.id, first._transaction, ignored=first.ignored)
+    assert isinstance(result, FanoutResult)
+    result.copies = list(tasks)
+    return result

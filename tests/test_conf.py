@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from djqueue.conf import REDACTED_NAMES, problems, settings
+from djqueue.routing.routes import Routes
 
 
 def test_everything_has_a_default():
@@ -19,6 +20,7 @@ def test_everything_has_a_default():
             "DATABASE": "default",
             "LISTEN": True,
             "DEFAULT_QUEUE": "default",
+            "ROUTES": Routes(),
             "CONCURRENCY": 0,
             **dict.fromkeys(
                 ("POOL", "PROCESSES", "QUEUES", "EXCLUDE_QUEUES", "WORKER_NAME", "LOGLEVEL", "TIME_LIMIT"), None

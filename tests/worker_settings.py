@@ -19,6 +19,7 @@ DJQUEUE: dict[str, Any] = {
         "tests.site.celery_tasks",
         "tests.site.guarantee_tasks",
         "tests.site.pool_tasks",
+        "tests.site.routing_tasks",
     ],
     **_given["djqueue"],
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from djqueue import registry
 from djqueue.calls import check_call_limits
-from djqueue.enqueue import new_task, with_defaults
+from djqueue.drafts import new_task, with_defaults
 from djqueue.planned import PlannedGroup, PlannedTask, Takes
 from djqueue.records import NewTask
 

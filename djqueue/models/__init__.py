@@ -3,6 +3,7 @@
 from .places import CancelledTask, ReadyTask, RunningTask, ScheduledTask
 from .queue import Queue
 from .results import TaskAttempt, TaskResult
+from .routing import Binding, Exchange
 from .schedule_runs import ScheduleRun
 from .schedules import Schedule
 from .task import Task
@@ -10,7 +11,9 @@ from .worker import Worker
 from .workflows import TaskGroup, WaitingTask
 
 __all__ = [
+    "Binding",
     "CancelledTask",
+    "Exchange",
     "Queue",
     "ReadyTask",
     "RunningTask",
