@@ -23,9 +23,17 @@ PLACING = frozenset(
         "root_id",
         "parent_id",
         "serializer",
+        "unique",
+        "unique_key",
+        "unique_until",
+        "unique_for",
+        "unique_action",
+        "debounce",
+        "debounce_max",
     ]
 )
 """Options that have columns of their own, or decide where the task goes and how it is stored."""
+UNIQUE = tuple(option for option in sorted(PLACING) if option.startswith(("unique", "debounce")))
 KEPT = frozenset(
     [
         "add_to_parent",
@@ -49,7 +57,6 @@ NOT_YET = frozenset(
     [
         "chain",
         "chord",
-        "unique_key",
     ]
 )
 
@@ -181,9 +188,9 @@ def check_retry_options(name: str, options: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` or ``TypeError`` for an option that a retry cannot change."""
     if "task_id" in options:
         raise TypeError(f"a retry of {name} keeps its task_id")
-    for option in ("exchange", "routing_key"):
+    for option in ("exchange", "routing_key", *UNIQUE):
         if options.get(option) is not None:
-            raise TypeError(f"a retry of {name} names a queue, if it is to go elsewhere, and no {option}")
+            raise TypeError(f"a retry of {name} keeps its key, and may name a queue, but no {option}")
     if options.get("queue") is not None:
         check_queue(options["queue"])
     if options.get("priority") is not None:

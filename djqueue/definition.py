@@ -45,6 +45,13 @@ class TaskDefinition(CanvasMethods, Hooks):
     exchange: str | None = None
     routing_key: str | None = None
     priority: int = 0
+    unique: bool = False
+    unique_key: str | None = None
+    unique_until: str | None = None
+    unique_for: float | None = None
+    unique_action: str | None = None
+    debounce: float | None = None
+    debounce_max: float | None = None
     expires: float | datetime | None = None
     ignore_result: bool = False
     store_errors_even_if_ignored: bool = False

@@ -11,6 +11,7 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
 from . import registry
+from .calls import UNIQUE
 from .conf import settings
 from .exceptions import Unroutable
 from .routing import check_queue
@@ -49,6 +50,7 @@ def defaults_of(definition: TaskDefinition) -> dict[str, Any]:
         "priority": definition.priority if definition.states("priority") else None,
         "expires": definition.expires,
         "serializer": definition.serializer,
+        **{option: getattr(definition, option) or None for option in UNIQUE},
     }
 
 

@@ -13,6 +13,7 @@ from .destinations import defaults_of, filled, queues_of, routed
 from .records import NewTask
 from .routing import check_priority
 from .serializers import encode, encode_arguments
+from .unique import asks, unique_of
 from .uuid7 import as_task_id, new_task_id
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def new_tasks(
 ) -> list[NewTask]:
     """Return a task for each queue that a call with these options reaches."""
     first, *others = queues_of(options)
+    if others and asks(options):
+        raise ValueError(f"expected {name}, which is unique, to reach one queue, got: {', '.join([first, *others])}")
     task = _row(name, args, kwargs, task_id, options, parent, first)
     return [task, *(task._replace(id=new_task_id(), queue=queue) for queue in others)]
 
@@ -74,10 +77,13 @@ def _row(
     queue: str,
 ) -> NewTask:
     stored = stored_options(name, options)
+    if (unique := unique_of(name, args, kwargs, options)) is not None:
+        stored["unique_key"] = unique.key
     priority = options.get("priority")
     priority = 0 if priority is None else priority
     check_priority(priority)
     eta, countdown, expires = options.get("eta"), options.get("countdown"), options.get("expires")
+    countdown = options.get("debounce") if unique is not None and countdown is None else countdown
     run_in = None if countdown is None else check_countdown(countdown)
     run_at = None if eta is None or run_in is not None else aware(eta)
     if run_at is not None:
@@ -98,6 +104,7 @@ def _row(
         expires if isinstance(expires, float) else None,
         run_at,
         run_in,
+        unique,
     )
 
 

@@ -16,11 +16,15 @@ from .conf import settings
 from .context import Request, in_trail, running_request
 from .destinations import defaults_of, filled, plain_place, routed
 from .drafts import dated, new_tasks, told_of, with_defaults
+from .exceptions import TaskExists
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn, result_of
 from .serializers import decode_arguments, encode, encode_arguments
 from .store.insert import database_now, insert, insert_chosen, insert_many, standing_cursor
+from .store.unique import insert_unique
 from .store.wakeup import wake
+from .unique import asks
+from .uniqueness import Action, Answer, Did
 from .uuid7 import new_task_id, new_task_ids
 
 if TYPE_CHECKING:
@@ -97,15 +101,9 @@ def _publish(
     if signals.before_task_publish.receivers:
         signals.before_task_publish.send(name, **told)
     connection = connections[settings.DATABASE]
-    _insert(connection, tasks)
-    result = result_of(
-        [
-            AsyncResult.enqueued(
-                task.id, announce(connection, task.queue, _due_in(task)), ignored=bool(options.get("ignore_result"))
-            )
-            for task in tasks
-        ]
-    )
+    answers = _insert(connection, tasks)
+    told_at = [announce(connection, task.queue, _due_in(task)) for task in tasks]
+    result = result_of(answers, told_at, ignored=bool(options.get("ignore_result")))
     if parent is not None and trail:
         parent.__dict__.setdefault("children", []).append(result)
     if signals.after_task_publish.receivers:
@@ -113,13 +111,27 @@ def _publish(
     return result
 
 
-def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
+def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[Answer]:
+    """Insert the tasks of one call. Raises ``ValueError`` for an id that is taken, or ``TaskExists``."""
     if len(tasks) > 1:
         with transaction.atomic(using=connection.alias):
-            for task in tasks:
-                _insert(connection, [task])
-    elif not insert_chosen(standing_cursor(connection), tasks[0]):
+            return [answer for task in tasks for answer in _insert(connection, [task])]
+    cursor = standing_cursor(connection)
+    if tasks[0].unique is not None:
+        answers = insert_unique(cursor, tasks)
+        _refuse(tasks, answers)
+        return answers
+    if not insert_chosen(cursor, tasks[0]):
         raise ValueError(f"expected task_id to be new, got: {tasks[0].id}, which belongs to a task already")
+    return [Answer(tasks[0].id)]
+
+
+def _refuse(tasks: Sequence[NewTask], answers: Sequence[Answer]) -> None:
+    for task, answer in zip(tasks, answers, strict=True):
+        if answer.did is Did.REFUSED:
+            raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
+        if task.unique is not None and task.unique.action is Action.ERROR and answer.did is Did.FOUND:
+            raise TaskExists(f"the unique key {task.unique.key!r} is held by the task {answer.task_id}", answer.task_id)
 
 
 def enqueue_many(
@@ -141,11 +153,21 @@ def enqueue_many(
             found.append(tasks)
             yield from tasks
 
+    answers: dict[str, Answer] = {}
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        insert_many(cursor, rows())
+        if asks(filled({}, defaults_of(definition))):
+            given_tasks = list(rows())
+            answers = dict(zip([task.id for task in given_tasks], insert_unique(cursor, given_tasks), strict=True))
+            _refuse(given_tasks, list(answers.values()))
+        else:
+            insert_many(cursor, rows())
     told = {queue: announce(connection, queue) for queue in {task.queue for tasks in found for task in tasks}}
     return [
-        result_of([AsyncResult.enqueued(task.id, told[task.queue], ignored=definition.ignore_result) for task in tasks])
+        result_of(
+            [answers.get(task.id) or Answer(task.id) for task in tasks],
+            [told[task.queue] for task in tasks],
+            ignored=definition.ignore_result,
+        )
         for tasks in found
     ]
 
@@ -216,19 +238,30 @@ def _arguments(name: str, call: object) -> tuple[Sequence[Any], Mapping[str, Any
     )
 
 
-def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
-    """Insert prepared tasks in the caller's transaction, those that are ready at once in one statement."""
+def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> dict[str, str]:
+    """Insert prepared tasks in the caller's transaction, those that are ready at once in one statement.
+
+    A unique one whose key is held is not inserted: the answer has the ids of those that were found instead.
+    """
     for task in tasks:
         _tell_of(signals.before_task_publish, task)
+    found: dict[str, str] = {}
+    plain = [task for task in tasks if task.unique is None]
     with connection.cursor() as cursor:
-        insert_many(cursor, [task for task in tasks if task.run_in is None and task.run_at is None])
-        for task in tasks:
+        insert_many(cursor, [task for task in plain if task.run_in is None and task.run_at is None])
+        for task in plain:
             if task.run_in is not None or task.run_at is not None:
                 insert_chosen(cursor, task)
+        if unique := [task for task in tasks if task.unique is not None]:
+            for task, answer in zip(unique, insert_unique(cursor, unique), strict=True):
+                if answer.did is not Did.INSERTED:
+                    found[task.id] = answer.task_id
     for queue in {task.queue for task in tasks}:
         announce(connection, queue)
     for task in tasks:
-        _tell_of(signals.after_task_publish, task)
+        if task.id not in found:
+            _tell_of(signals.after_task_publish, task)
+    return found
 
 
 def _tell_of(signal: signals.Signal, task: NewTask) -> None:

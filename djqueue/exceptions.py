@@ -11,6 +11,7 @@ Exception
 │   │   ├── MaxRetriesExceededError
 │   │   ├── NotRegistered(KeyError) no task of that name is known
 │   │   ├── SecurityError           stored data asks for something unsafe
+│   │   ├── TaskExists              a unique task holds the key already
 │   │   ├── TaskRevokedError        the task was cancelled
 │   │   ├── TimeoutError            the result did not come in time
 │   │   └── Unroutable(ValueError)  a call reaches no queue
@@ -76,6 +77,17 @@ class NotRegistered(TaskError, KeyError):
 
 class SecurityError(TaskError):
     """Stored data asks for something that djqueue will not do."""
+
+
+class TaskExists(TaskError):
+    """A call with ``unique_action="error"`` found another task with its key, whose id is ``task_id``."""
+
+    def __init__(self, message: str = "", task_id: str = "") -> None:
+        super().__init__(message, task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class TaskRevokedError(TaskError):

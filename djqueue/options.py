@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .calls import check_expires, check_limit, check_limits
+from .calls import UNIQUE, check_expires, check_limit, check_limits
 from .routing import check_priority, check_queue
 from .routing.topics import check_routing_key
 from .schedules.declared import declare_task
+from .unique import asks, check_template, check_unique
 
 if TYPE_CHECKING:
     from .definition import TaskDefinition
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return", "shadow_name")
 
 # Options that this release does not honour yet: refused by name, never ignored.
-NOT_YET = frozenset(["rate_limit", "unique_key", "concurrency_key", "concurrency_limit", "batch", "debounce"])
+NOT_YET = frozenset(["rate_limit", "concurrency_key", "concurrency_limit", "batch"])
 # Options of which only the default is supported yet.
 FLAGS = (
     "ignore_result",
@@ -68,6 +69,7 @@ def check_options(definition: TaskDefinition) -> None:
     if not isinstance(name, str):
         raise ValueError(f"expected the name of a task to be a non-empty string, got: {name!r}")
     _check_destination(definition)
+    _check_unique(definition)
     check_priority(definition.priority)
     if definition.serializer is not None and not isinstance(definition.serializer, str):
         raise TypeError(f"expected serializer of task {name} to be a name, got: {definition.serializer!r}")
@@ -109,6 +111,15 @@ def _check_destination(definition: TaskDefinition) -> None:
         raise ValueError(f"expected task {name} to have a queue or an exchange, got both")
     if definition.routing_key is not None:
         check_routing_key(definition.routing_key)
+
+
+def _check_unique(definition: TaskDefinition) -> None:
+    options = {option: getattr(definition, option) for option in UNIQUE}
+    options["unique"] = options["unique"] or None
+    if asks(options):
+        check_unique(definition.name, options)
+        if definition.unique_key is not None and definition.typing:
+            check_template(definition)
 
 
 def _check_errors(name: str, option: str, value: Any) -> None:

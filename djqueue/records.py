@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .states import Ending, State
+from .uniqueness import Unique
 
 
 class Lane(NamedTuple):
@@ -98,6 +99,8 @@ class Outcome(NamedTuple):
 class NewTask(NamedTuple):
     """A task to insert. ``args``, ``kwargs`` and ``options`` are JSON text.
 
+    ``unique`` says what it shares with no other.
+
     It is due at ``run_at`` or ``run_in`` seconds from now, or else at once. ``expires_at`` and ``expires_in`` likewise.
     """
 
@@ -114,6 +117,7 @@ class NewTask(NamedTuple):
     expires_in: float | None = None
     run_at: Any = None
     run_in: float | None = None
+    unique: Unique | None = None
 
 
 class StoredResult(NamedTuple):

@@ -21,6 +21,7 @@ from .resulttree import ResultNode
 from .store import results as stored
 from .store.resume import resume
 from .store.wakeup import send_held_back
+from .uniqueness import Answer, Did
 
 FIRST_LOOK = 0.0005
 """Seconds before ``get`` looks again at first; the pause grows with the time already waited."""
@@ -225,12 +226,29 @@ class FanoutResult(AsyncResult):
     copies: list[AsyncResult]
 
 
-def result_of(tasks: Sequence[AsyncResult]) -> AsyncResult:
-    """Return the result of a call that inserted these tasks."""
-    first = tasks[0]
-    if len(tasks) == 1:
-        return first
-    result = FanoutResult.enqueued(first.id, first._transaction, ignored=first.ignored)
-    assert isinstance(result, FanoutResult)
-    result.copies = list(tasks)
-    return result
+class UniqueResult(AsyncResult):
+    """The result of a unique call: that of the task that it inserted, or found instead.
+
+    ``created`` says whether it inserted one.
+    """
+
+    __slots__ = ("created",)
+
+    created: bool
+
+
+def result_of(answers: Sequence[Answer], transactions: Sequence[EnqueuedIn | None], *, ignored: bool) -> AsyncResult:
+    """Return the result of a call that inserted, or found, these tasks."""
+    ids = [answer.task_id for answer in answers]
+    if len(ids) > 1:
+        several = FanoutResult.enqueued(ids[0], transactions[0], ignored=ignored)
+        assert isinstance(several, FanoutResult)
+        copies = zip(ids, transactions, strict=True)
+        several.copies = [AsyncResult.enqueued(*copy, ignored=ignored) for copy in copies]
+        return several
+    if answers[0].did is None:
+        return AsyncResult.enqueued(ids[0], transactions[0], ignored=ignored)
+    unique = UniqueResult.enqueued(ids[0], transactions[0], ignored=ignored)
+    assert isinstance(unique, UniqueResult)
+    unique.created = answers[0].did is Did.INSERTED
+    return unique

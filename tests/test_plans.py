@@ -25,6 +25,7 @@ from djqueue.store.promote import PROMOTE
 from djqueue.store.release import RELEASE
 from djqueue.store.retry import RETRY
 from djqueue.store.settle import SETTLE
+from djqueue.store.unique import ADMIT, UNIQUE
 from djqueue.store.values import REPR, VALUES
 
 # Which index of which table each statement may read. A table that is only written to is not read at all.
@@ -46,7 +47,7 @@ INDEXES: dict[Function, set[str]] = {
     LOWEST: {"djqueue_readytask_pkey"},
 }
 # Those that are several statements: tests/test_workflows_store.py counts what they read.
-BLOCKS = (ADVANCE, CONCLUDE, REPR, VALUES)
+BLOCKS = (ADVANCE, CONCLUDE, REPR, VALUES, ADMIT, UNIQUE)
 TABLES = (
     "task",
     "readytask",

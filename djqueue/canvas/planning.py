@@ -109,7 +109,13 @@ def _task_of(sig: SignatureData, id: str, options: dict[str, Any], first: tuple[
         args = (*first, *own)
     if options.get("root_id") == id:
         options["root_id"] = None
-    return new_task(sig["task"], args, kwargs, id, options, None)
+    task = new_task(sig["task"], args, kwargs, id, options, None)
+    if task.unique is not None:
+        raise TypeError(
+            f"{task.name} is unique, and so cannot be a step of a workflow, which would wait for ever if another task "
+            "holds the key. Give the step .set(unique=False)."
+        )
+    return task
 
 
 def planned_errback(errback: Any) -> dict[str, Any]:

@@ -6,6 +6,17 @@ from django.db.models import Q
 
 import djqueue.models.routing
 from djqueue.migrations._postgresql import PostgreSQLMigration
+from djqueue.migrations._routines import CreateRoutines
+
+# A narrow table of which rows only come and go, as that of the tasks in line.
+STORAGE = {
+    "autovacuum_vacuum_scale_factor": "0",
+    "autovacuum_vacuum_threshold": "5000",
+    "autovacuum_vacuum_cost_delay": "0",
+    "autovacuum_analyze_scale_factor": "0",
+    "autovacuum_analyze_threshold": "20000",
+    "vacuum_truncate": "off",
+}
 
 
 class Migration(PostgreSQLMigration):
@@ -91,4 +102,28 @@ class Migration(PostgreSQLMigration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="UniqueKey",
+            fields=[
+                ("key", models.TextField(db_collation="C", primary_key=True, serialize=False)),
+                ("task_id", models.UUIDField()),
+                ("until", models.SmallIntegerField(choices=[(1, "start"), (2, "finish")])),
+                ("held_until", models.DateTimeField(null=True)),
+                ("first_at", models.DateTimeField()),
+                ("seq", models.BigIntegerField()),
+            ],
+            options={
+                "verbose_name": "unique key",
+                "verbose_name_plural": "unique keys",
+                "default_permissions": (),
+                "db_table_comment": "Which task took a unique key last; pruned when the task has finished.",
+                "required_db_features": ("supports_comments",),
+                "constraints": [models.CheckConstraint(condition=Q(until__in=[1, 2]), name="djqueue_unique_until")],
+            },
+        ),
+        migrations.RunSQL(
+            f"ALTER TABLE djqueue_uniquekey SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
+            migrations.RunSQL.noop,
+        ),
+        CreateRoutines("0b2df1c58da1"),
     ]

@@ -7,6 +7,7 @@ from .routing import Binding, Exchange
 from .schedule_runs import ScheduleRun
 from .schedules import Schedule
 from .task import Task
+from .unique import UniqueKey
 from .worker import Worker
 from .workflows import TaskGroup, WaitingTask
 
@@ -24,6 +25,7 @@ __all__ = [
     "TaskAttempt",
     "TaskGroup",
     "TaskResult",
+    "UniqueKey",
     "WaitingTask",
     "Worker",
 ]

@@ -99,6 +99,13 @@ FROM unnest(
 WHERE schedule.id = step.id
 """
 
+RENAME_RUNS = """
+UPDATE djqueue_schedulerun AS noted
+SET task_id = run.task_id, note = run.note
+FROM unnest(%s::bigint[], %s::timestamptz[], %s::uuid[], %s::text[]) AS run (schedule_id, due_at, task_id, note)
+WHERE noted.schedule_id = run.schedule_id AND noted.due_at = run.due_at
+"""
+
 PRUNE_RUNS = """
 DELETE FROM djqueue_schedulerun
 WHERE ctid = ANY (ARRAY(
@@ -222,6 +229,15 @@ def insert_runs(connection: BaseDatabaseWrapper, runs: Sequence[Run]) -> set[tup
     with connection.cursor() as cursor:
         cursor.execute(INSERT_RUNS, columns)
         return set(cursor.fetchall())
+
+
+def rename_runs(connection: BaseDatabaseWrapper, runs: Sequence[Run]) -> None:
+    """Note another task for slots, and why."""
+    columns = [
+        list(column) for column in zip(*((r.schedule_id, r.due_at, r.task_id, r.note) for r in runs), strict=True)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(RENAME_RUNS, columns)
 
 
 def advance(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None:

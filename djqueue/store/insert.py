@@ -123,7 +123,7 @@ def insert_chosen(cursor: CursorWrapper, task: NewTask) -> bool:
     if task.run_at is None and task.run_in is None:
         cursor.execute(INSERT_CHOSEN, task[:11])
     else:
-        cursor.execute(INSERT_SCHEDULED, task)
+        cursor.execute(INSERT_SCHEDULED, task[:13])
     return bool(cursor.rowcount)
 
 

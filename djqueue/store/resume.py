@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from .advance import lock_workflows_of
+from .keys import retake_key
 
 UNSUCCESSFUL = """
 SELECT task.workflow_id::text, result.state, result.error -> 'waited' IS NOT NULL
@@ -74,6 +75,7 @@ def resume(cursor: CursorWrapper, task_id: str) -> None:
     with transaction.atomic(using=cursor.db.alias):
         lock_workflows_of(cursor, [task_id])
         workflow_id = _workflow_to_resume(cursor, task_id)
+        retake_key(cursor, task_id)
         waited, groups = _dependent(cursor, workflow_id, task_id) if workflow_id else ([], [])
         cursor.execute(BACK_IN_LINE, {"id": task_id})
         if waited:

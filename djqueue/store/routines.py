@@ -16,6 +16,7 @@ from .promote import PROMOTE
 from .release import RELEASE
 from .retry import RETRY
 from .settle import SETTLE
+from .unique import ADMIT, UNIQUE
 from .values import REPR, VALUES
 
 ROUTINES: tuple[Routine, ...] = (
@@ -32,6 +33,8 @@ ROUTINES: tuple[Routine, ...] = (
     PROMOTE,
     GAPS,
     LOWEST,
+    ADMIT,
+    UNIQUE,
 )
 
 

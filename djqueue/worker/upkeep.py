@@ -14,6 +14,7 @@ from djqueue import events
 from djqueue.conf import seconds, settings
 from djqueue.states import State
 from djqueue.store.cancel import Cancellation, cancellations, forget_notes
+from djqueue.store.keys import prune_keys
 from djqueue.store.promote import BATCH as PROMOTE_BATCH
 from djqueue.store.promote import promote
 from djqueue.store.prune import BATCH as PRUNE_BATCH
@@ -59,6 +60,7 @@ class Upkeep:
         self._on_lease_lost = on_lease_lost
         self._on_cancelled = on_cancelled
         self._called = False
+        self._pruned_keys = ""
         self._listens_on: AsyncConnection | None = None
         now = monotonic()
         self._due: dict[Callable[[AsyncConnection], Awaitable[float]], float] = {
@@ -67,6 +69,7 @@ class Upkeep:
             self._reclaim_orphans: now,
             self._cancel: math.inf,
             self._prune: now + PRUNE_EVERY / 2,
+            self._prune_keys: now + PRUNE_EVERY / 2,
         }
 
     async def run(self) -> None:
@@ -163,6 +166,11 @@ class Upkeep:
             return PRUNE_EVERY
         # While there is a backlog, half of the time at the most goes into it.
         return max(0.05, monotonic() - began) if full else PRUNE_EVERY
+
+    async def _prune_keys(self, connection: AsyncConnection) -> float:
+        page = await prune_keys(connection, self._pruned_keys)
+        self._pruned_keys = page.last
+        return 0.05 if page.deleted and page.last else PRUNE_EVERY
 
 
 class Listener:
