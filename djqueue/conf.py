@@ -41,6 +41,8 @@ class Settings:
     DEFAULT_QUEUE: str = "default"
     ROUTES: Routes = field(default_factory=Routes)
     """Which calls go where, in any of Celery's forms of ``task_routes``."""
+    BROADCAST_QUEUES: tuple[str, ...] = ()
+    """Queues of which every live worker that serves them runs each task."""
     POOL: str | None = None
     """This and those below are options of ``runworker``; see ``djqueue.worker.configuration``."""
     CONCURRENCY: int = 0
@@ -48,6 +50,8 @@ class Settings:
     PROCESSES: int | None = None
     QUEUES: str | Sequence[str] | None = None
     EXCLUDE_QUEUES: str | Sequence[str] | None = None
+    QUEUE_ORDER: str | None = None
+    PRIORITY_AGING: float | timedelta | None = None
     WORKER_NAME: str | None = None
     LOGLEVEL: str | None = None
     TIME_LIMIT: float | timedelta | None = None
@@ -102,11 +106,14 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "LISTEN": (bool, str),
     "DEFAULT_QUEUE": (str,),
     "ROUTES": (object,),
+    "BROADCAST_QUEUES": (list, tuple),
     "POOL": (str, NoneType),
     "CONCURRENCY": (int,),
     "PROCESSES": (int, NoneType),
     "QUEUES": (str, list, tuple, NoneType),
     "EXCLUDE_QUEUES": (str, list, tuple, NoneType),
+    "QUEUE_ORDER": (str, NoneType),
+    "PRIORITY_AGING": (int, float, timedelta, NoneType),
     "WORKER_NAME": (str, NoneType),
     "LOGLEVEL": (str, NoneType),
     "TIME_LIMIT": (int, float, timedelta, NoneType),
@@ -136,7 +143,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "PAYLOAD_KEYS": (list, tuple),
     "REDACT": (list, tuple, str),
 }
-LISTS = ("IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT")
+LISTS = ("BROADCAST_QUEUES", "IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT")
 HIDDEN_SETTINGS = ("PAYLOAD_KEYS",)
 RETENTION_STATES = ("succeeded", "failed", "cancelled")
 
@@ -195,8 +202,7 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         found.append(
             (f"expected DJQUEUE['SCHEDULE_RUNS_KEPT'] to be 0 or more, got: {settings.SCHEDULE_RUNS_KEPT!r}", "")
         )
-    if not is_queue_name(settings.DEFAULT_QUEUE):
-        found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
+    found += _misnamed(settings)
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
     return found + [
@@ -207,6 +213,17 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         for name in ("SERIALIZER", "RESULT_SERIALIZER")
         if getattr(settings, name) not in settings.ACCEPT_CONTENT
     ]
+
+
+def _misnamed(settings: Settings) -> list[tuple[str, str]]:
+    found = [
+        (f"expected DJQUEUE['BROADCAST_QUEUES'] to name queues, got: {queue!r}", "")
+        for queue in settings.BROADCAST_QUEUES
+        if not is_queue_name(queue)
+    ]
+    if not is_queue_name(settings.DEFAULT_QUEUE):
+        found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
+    return found
 
 
 def did_you_mean(word: object, known: Mapping[str, object] | tuple[str, ...]) -> str:

@@ -15,8 +15,11 @@ from .calls import UNIQUE
 from .conf import settings
 from .exceptions import Unroutable
 from .routing import check_queue
+from .routing.broadcasts import line_for
+from .routing.selection import serves
 from .routing.topics import bound_queues, check_routing_key
 from .store.bindings import Exchanges, read_exchanges
+from .store.broadcast import live_workers
 
 if TYPE_CHECKING:
     from .definition import TaskDefinition
@@ -89,6 +92,8 @@ def _plain_place(definition: TaskDefinition) -> tuple[str, int] | None:
         return None
     queue = options.get("queue") or settings.DEFAULT_QUEUE
     check_queue(queue)
+    if queue in settings.BROADCAST_QUEUES:
+        return None
     return queue, options.get("priority", 0)
 
 
@@ -125,6 +130,18 @@ def _through(exchange: object, key: str) -> list[str]:
             raise Unroutable(f"expected exchange to name one that exists ({names}), got: {exchange!r}")
         raise Unroutable(f"exchange {exchange!r} has no binding that takes the routing key {key!r}")
     return reached
+
+
+def lines_of(queue: str) -> list[str]:
+    """Return the lines that a task of a queue stands in: one, unless the queue is for broadcasts.
+
+    A broadcast goes to every worker that is alive and serves the queue. If there is none, it waits in the queue itself
+    for the first that comes.
+    """
+    if queue not in settings.BROADCAST_QUEUES:
+        return [queue]
+    workers = live_workers(connections[settings.DATABASE])
+    return [line_for(queue, worker_id) for worker_id, served in workers if serves(served, queue)] or [queue]
 
 
 def _known_exchanges(*, anew: bool = False) -> Exchanges:

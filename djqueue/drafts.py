@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import registry
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
 from .context import Request
-from .destinations import defaults_of, filled, queues_of, routed
+from .destinations import defaults_of, filled, lines_of, queues_of, routed
 from .records import NewTask
 from .routing import check_priority
 from .serializers import encode, encode_arguments
@@ -42,13 +42,14 @@ def new_task(
 
     Raises ``ValueError`` if it would reach several queues: what it is for has one task in mind.
     """
-    tasks = new_tasks(name, args, kwargs, task_id, routed(name, args, kwargs, options), parent)
-    if len(tasks) > 1:
+    options = routed(name, args, kwargs, options)
+    queue, *others = queues_of(options)
+    if others:
         raise ValueError(
             f"expected {name} to reach one queue, because it is a step of a workflow or the task of a schedule, got: "
-            + ", ".join(task.queue for task in tasks)
+            + ", ".join([queue, *others])
         )
-    return tasks[0]
+    return _row(name, args, kwargs, task_id, options, parent, queue)
 
 
 def new_tasks(
@@ -59,8 +60,8 @@ def new_tasks(
     options: Mapping[str, Any],
     parent: Request | None,
 ) -> list[NewTask]:
-    """Return a task for each queue that a call with these options reaches."""
-    first, *others = queues_of(options)
+    """Return a task for each queue that a call with these options reaches, and each worker of a broadcast."""
+    first, *others = (line for queue in queues_of(options) for line in lines_of(queue))
     if others and asks(options):
         raise ValueError(f"expected {name}, which is unique, to reach one queue, got: {', '.join([first, *others])}")
     task = _row(name, args, kwargs, task_id, options, parent, first)
@@ -113,6 +114,12 @@ def dated(task: NewTask, now: datetime | None) -> NewTask:
     if task.expires_in is None or now is None:
         return task
     return task._replace(expires_at=now + timedelta(seconds=task.expires_in), expires_in=None)
+
+
+def copies_of(task: NewTask) -> list[NewTask]:
+    """Return a task for each worker of a broadcast; most tasks are no broadcast."""
+    lines = lines_of(task.queue)
+    return [task._replace(queue=lines[0]), *(task._replace(id=new_task_id(), queue=line) for line in lines[1:])]
 
 
 def prepare_by_name(

@@ -15,7 +15,7 @@ from .calls import check_arguments, check_expires
 from .conf import settings
 from .context import Request, in_trail, running_request
 from .destinations import defaults_of, filled, plain_place, routed
-from .drafts import dated, new_tasks, told_of, with_defaults
+from .drafts import copies_of, dated, new_tasks, told_of, with_defaults
 from .exceptions import TaskExists
 from .records import NewTask
 from .results import AsyncResult, EnqueuedIn, result_of
@@ -246,6 +246,7 @@ def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -
     for task in tasks:
         _tell_of(signals.before_task_publish, task)
     found: dict[str, str] = {}
+    tasks = [copy for task in tasks for copy in copies_of(task)]
     plain = [task for task in tasks if task.unique is None]
     with connection.cursor() as cursor:
         insert_many(cursor, [task for task in plain if task.run_in is None and task.run_at is None])

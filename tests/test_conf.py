@@ -21,10 +21,12 @@ def test_everything_has_a_default():
             "LISTEN": True,
             "DEFAULT_QUEUE": "default",
             "ROUTES": Routes(),
+            "BROADCAST_QUEUES": (),
             "CONCURRENCY": 0,
             **dict.fromkeys(
-                ("POOL", "PROCESSES", "QUEUES", "EXCLUDE_QUEUES", "WORKER_NAME", "LOGLEVEL", "TIME_LIMIT"), None
+                ("POOL", "PROCESSES", "QUEUES", "EXCLUDE_QUEUES", "QUEUE_ORDER", "PRIORITY_AGING", "WORKER_NAME"), None
             ),
+            **dict.fromkeys(("LOGLEVEL", "TIME_LIMIT"), None),
             **dict.fromkeys(
                 ("SOFT_TIME_LIMIT", "MAX_TASKS_PER_CHILD", "MAX_MEMORY_PER_CHILD", "BURST", "BEAT", "DRAIN_TIMEOUT"),
                 None,

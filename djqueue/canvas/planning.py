@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from djqueue import registry
 from djqueue.calls import check_call_limits
+from djqueue.conf import settings
 from djqueue.drafts import new_task, with_defaults
 from djqueue.planned import PlannedGroup, PlannedTask, Takes
 from djqueue.records import NewTask
@@ -115,6 +116,8 @@ def _task_of(sig: SignatureData, id: str, options: dict[str, Any], first: tuple[
             f"{task.name} is unique, and so cannot be a step of a workflow, which would wait for ever if another task "
             "holds the key. Give the step .set(unique=False)."
         )
+    if task.queue in settings.BROADCAST_QUEUES:
+        raise ValueError(f"expected a step of a workflow to go to one worker, got {task.name} to all of {task.queue!r}")
     return task
 
 

@@ -164,6 +164,7 @@ class ClaimLoop:
             self.pool.add(c if c.context is None else timed(c, self._clock) for c in claims)
         if wanted:
             self._lookout.found(len(claims), wanted)
+            self._options.queues.claimed(claims, wanted)
             await self._lookout.raise_floors(connection)
             if self._options.burst and not claims and not self.settler.unfinished:
                 await self._end_burst(connection)

@@ -13,6 +13,7 @@ from psycopg.errors import QueryCanceled
 from djqueue import events
 from djqueue.conf import seconds, settings
 from djqueue.states import State
+from djqueue.store.broadcast import cancel_deserted
 from djqueue.store.cancel import Cancellation, cancellations, forget_notes
 from djqueue.store.keys import prune_keys
 from djqueue.store.promote import BATCH as PROMOTE_BATCH
@@ -143,6 +144,7 @@ class Upkeep:
     async def _reclaim_orphans(self, connection: AsyncConnection) -> float:
         for given_up in await reclaim_orphaned(connection, settings.CRASH_LIMIT):
             events.emit(events.WorkerReclaimed(*given_up))
+        await cancel_deserted(connection, settings.BROADCAST_QUEUES)
         return ORPHANS_EVERY
 
     async def _promote(self, connection: AsyncConnection) -> float:

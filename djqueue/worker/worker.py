@@ -141,6 +141,7 @@ class Worker:
         asked = monotonic()
         worker_id = await register(connection, row)
         self._loop.worker_id = self._upkeep.worker_id = self._pool.worker_id = worker_id
+        options.queues.worker_id = worker_id
         self._renewed(asked + settings.LEASE)
 
     def _announce(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from typing import Any
 
@@ -46,3 +47,14 @@ def alone(path: str, seconds: float) -> None:
             return
         note(path, "alone")
         time.sleep(seconds)
+
+
+@shared_task(queue="everywhere")
+def reload_cache(path: str) -> str:
+    note(path, str(os.getppid()))
+    return "reloaded"
+
+
+@shared_task
+def leaves_a_note(path: str, text: str) -> None:
+    note(path, text)
