@@ -30,6 +30,10 @@ from .typed_arguments import TypedArguments
 from .updates import update_state
 
 
+def _takes_anything(*args: Any, **kwargs: Any) -> None:
+    """Stands for the function of a batch, whose parameters say nothing about the arguments of a call."""
+
+
 class TaskDefinition(CanvasMethods, Hooks):
     """A function that can be enqueued, and its options.
 
@@ -52,6 +56,8 @@ class TaskDefinition(CanvasMethods, Hooks):
     unique_action: str | None = None
     debounce: float | None = None
     debounce_max: float | None = None
+    batch: int | None = None
+    batch_wait: float = 0.5
     expires: float | datetime | None = None
     ignore_result: bool = False
     store_errors_even_if_ignored: bool = False
@@ -91,6 +97,8 @@ class TaskDefinition(CanvasMethods, Hooks):
         """Give the task its name and check its options. Raises ``TypeError`` or ``ValueError``."""
         if not self.name:
             self.name = f"{type(self).__module__}.{type(self).__name__}"
+        if self.batch is not None:
+            self.typing = False  # the function gets requests, whatever their arguments are
         check_options(self)
         _ = self.typed_arguments  # made now, so that options which cannot be are refused here
         return self
@@ -124,7 +132,7 @@ class TaskDefinition(CanvasMethods, Hooks):
     def typed_arguments(self) -> TypedArguments:
         """Converts arguments and results whose annotations ask for it."""
         return TypedArguments(
-            self.run,
+            self.run if self.batch is None else _takes_anything,
             name=self.name,
             pydantic=self.pydantic,
             pydantic_strict=self.pydantic_strict,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return", "shadow_name")
 
 # Options that this release does not honour yet: refused by name, never ignored.
-NOT_YET = frozenset(["rate_limit", "concurrency_key", "concurrency_limit", "batch"])
+NOT_YET = frozenset(["rate_limit", "concurrency_key", "concurrency_limit"])
 # Options of which only the default is supported yet.
+BATCH_MOST = 10_000
 FLAGS = (
     "ignore_result",
     "store_errors_even_if_ignored",
@@ -70,6 +72,7 @@ def check_options(definition: TaskDefinition) -> None:
         raise ValueError(f"expected the name of a task to be a non-empty string, got: {name!r}")
     _check_destination(definition)
     _check_unique(definition)
+    _check_batch(definition)
     check_priority(definition.priority)
     if definition.serializer is not None and not isinstance(definition.serializer, str):
         raise TypeError(f"expected serializer of task {name} to be a name, got: {definition.serializer!r}")
@@ -120,6 +123,21 @@ def _check_unique(definition: TaskDefinition) -> None:
         check_unique(definition.name, options)
         if definition.unique_key is not None and definition.typing:
             check_template(definition)
+
+
+def _check_batch(definition: TaskDefinition) -> None:
+    name, size, wait = definition.name, definition.batch, definition.batch_wait
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < math.inf:
+        raise ValueError(f"expected batch_wait of task {name} to be a number of seconds, got: {wait!r}")
+    if size is None:
+        return
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= BATCH_MOST:
+        raise ValueError(f"expected batch of task {name} to be a whole number from 1 to {BATCH_MOST}, got: {size!r}")
+    for option in ("transactional", "pydantic"):
+        if getattr(definition, option):
+            raise TypeError(f"expected task {name} to have batch or {option}, got both")
+    if definition.at_most_once:
+        raise TypeError(f"expected task {name} to have batch, or to run at most once, got both")
 
 
 def _check_errors(name: str, option: str, value: Any) -> None:

@@ -53,6 +53,11 @@ class Outcome(NamedTuple):
     retry: str | None = None
     grown: str | None = None
 
+    @property
+    def others(self) -> tuple[Outcome, ...]:
+        """Outcomes of the other tasks of a batch."""
+        return ()
+
     @classmethod
     def succeeded(cls, id: str, attempt: int, value: str, started: float, finished: float) -> Outcome:
         return cls(id, attempt, Ending.SUCCEEDED, value, None, started, finished)

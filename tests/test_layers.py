@@ -20,9 +20,9 @@ LAYERS = {
     "pure": "backoff calls conf converters crontab encryption events exceptions limits planned records routing"
     " schedules serializers signals signature_check states uniqueness uuid7",
     "rows": "migrations models store",
-    "asking": "attempt canvas context control decorator definition destinations drafts eager enqueue hooks lookup"
-    " options redaction registry results resultsets resulttree retrying task_logging typed_arguments unique updates"
-    " workflows",
+    "asking": "attempt batches canvas context control decorator definition destinations drafts eager enqueue hooks"
+    " lookup options redaction registry results resultsets resulttree retrying task_logging"
+    " typed_arguments unique updates workflows",
     "doing": "beat worker",
     "edges": "admin apps backend checks doctor management observability tasks testing",
 }

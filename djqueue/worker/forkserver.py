@@ -26,6 +26,7 @@ from djqueue import registry, signals
 
 from . import frames
 from .announcements import Announcement, announce, has_receivers
+from .batches import Rules, rules_of_all
 from .engines import serve
 from .executor import Executor, exit_now
 from .options import ExecutorOptions, PoolRefuses, refuse_what_tasks_need
@@ -57,8 +58,9 @@ class ForkServerFailed(Exception):
     """The tasks could not be loaded; the message is the traceback."""
 
 
-def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, list[str]]:
-    """Fork the server; return its process id, the socket to talk to it, and the names of the tasks it has loaded.
+def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, tuple[list[str], Rules]]:
+    """Fork the server; return its process id, the socket to talk to it, and of the tasks it has loaded their names and
+    the rules of their batches.
 
     Raises ``ForkServerFailed`` if a module with tasks cannot be imported, and ``PoolRefuses``.
     """
@@ -93,7 +95,7 @@ def _serve_and_exit(connection: socket.socket, page: ProgressPage, options: Exec
         gc.collect()
         # What is loaded now is never collected: the collector would copy the shared pages only to look at them.
         gc.freeze()
-        connection.sendall(frames.pack(0, [True, list(registry.names())]))
+        connection.sendall(frames.pack(0, [True, (list(registry.names()), rules_of_all())]))
         _ForkServer(connection, page, options).serve()
     finally:
         os._exit(0)

@@ -15,6 +15,7 @@ from djqueue import registry, signals
 from djqueue.beat.child import BeatChild
 
 from . import forkserver
+from .batches import rules_of_all
 from .crew import page_for
 from .engines import serve
 from .executor import Executor, exit_now
@@ -33,12 +34,12 @@ def run_worker(options: WorkerOptions) -> ExitCode:
     page = page_for(options)
     if options.pool == "solo":
         return _run_solo(options, page)
-    pid, connection, tasks = forkserver.start(page, options.executor)
+    pid, connection, (tasks, batches) = forkserver.start(page, options.executor)
     spawner = ForkSpawner(connection)
     beat = None
     try:
         beat = BeatChild(connection) if options.beat else None
-        return asyncio.run(_run(Worker(options, spawner, page, len(tasks)), beat))
+        return asyncio.run(_run(Worker(options, spawner, page, len(tasks), batches), beat))
     finally:
         spawner.close()  # at which the fork server ends, and its executors
         os.waitpid(pid, 0)
@@ -51,7 +52,7 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     _load(options)
     beat = BeatChild() if options.beat else None
     spawner = SoloSpawner(options.name)
-    worker = Worker(options, spawner, page, sum(1 for _ in registry.names()))
+    worker = Worker(options, spawner, page, sum(1 for _ in registry.names()), rules_of_all())
     ended = [ExitCode.CRASHED]
     began, served = threading.Event(), threading.Event()
 

@@ -25,6 +25,7 @@ from djqueue.store.cancel import Cancellation
 from djqueue.store.workers import Counts, WorkerRow, leave, register
 
 from .announcements import Announcement
+from .batches import Rules
 from .clock import DatabaseClock
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
@@ -57,7 +58,7 @@ class Worker:
     """One worker; ``run`` returns its exit code."""
 
     def __init__(
-        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, tasks: int
+        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, tasks: int, batches: Rules
     ) -> None:
         self.options = options
         self._spawner = spawner
@@ -72,6 +73,7 @@ class Worker:
         self._lookout = Lookout(options.queues, settings.POLL_MAX)
         self._loop = ClaimLoop(options, self._work_link, self._clock, self._lookout)
         self._pool = Pool(spawner, page, options, self._outcomes)
+        self._pool.batches(batches)
         self._loop.pool = self._pool
         self._pool.on_progress = self._loop.progressed
         self._upkeep = Upkeep(
