@@ -126,11 +126,20 @@ class TestEnds:
         assert {str(task_id) for task_id in lost} == {result.id for result in results}
 
     def test_a_hard_time_limit_fails_all(self, workers, file):
-        results = endless_batch.delay_many([((file.path, value), {}) for value in range(4)])
+        results = [endless_batch.apply_async((file.path, value), time_limit=1) for value in range(4)]
         workers.run("-c", "1")
         eventually(all_finished(results), what="all results")
-        assert {result.state for result in results} == {"FAILURE"}
+        assert all("TimeLimitExceeded" in str(stored(result).error) for result in results)
         assert len(sizes(file)) <= 2
+
+    @pytest.mark.parametrize("pool", ["processes", "threads", "asyncio"])
+    def test_the_shortest_soft_limit_of_its_tasks_is_that_of_the_batch(self, workers, file, pool):
+        results = [endless_batch.apply_async((file.path, 0), soft_time_limit=limit) for limit in (60, 0.3)]
+        workers.run("-c", "1", "-P", pool)
+        assert "SoftTimeLimitExceeded" in str(stored(results[1]).error)
+        workers.started[0].send(signal.SIGTERM)
+        workers.started[0].wait_for_log("drain")
+        workers.started[0].send(signal.SIGTERM)
 
     def test_what_is_gathered_goes_back_when_the_worker_stops(self, workers, file):
         results = patient_batch.delay_many([((file.path, value), {}) for value in range(2)])
@@ -150,17 +159,14 @@ class TestEnds:
         assert all(result.state in ("SUCCESS", "PENDING") for result in results)
 
     def test_a_second_signal_interrupts_it_and_all_goes_back(self, workers, file):
-        results = (
-            endless_batch.apply_async,
-            [endless_batch.apply_async((file.path, value), time_limit=60) for value in range(2)],
-        )
+        results = endless_batch.delay_many([((file.path, value), {}) for value in range(2)])
         worker = workers.run("-c", "1")
         eventually(lambda: sum(sizes(file)) == 2 or len(sizes(file)) == 1, what="a batch that runs")
         worker.send(signal.SIGTERM)
         worker.wait_for_log("drain")
         worker.send(signal.SIGTERM)
         worker.wait()
-        assert attempts_in_line() == {result.id: 0 for result in results[1]}
+        assert attempts_in_line() == {result.id: 0 for result in results}
 
 
 class TestOptions:
@@ -184,7 +190,7 @@ def claim(number: int, name: str) -> Claim:
     return Claim(str(number), 1, name, "[]", "{}", None, "q", 0, 0.0, 0.0)
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 1)), max_size=40), st.integers(1, 5), st.floats(0, 3))
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3)), max_size=40), st.integers(1, 5), st.integers(0, 9))
 def test_gathering_loses_nothing_and_keeps_to_size_and_wait(arrivals, size, wait):
     gathering = Gathering()
     gathering.rules = {"a": (size, wait), "b": (size, wait)}

@@ -356,7 +356,7 @@ def test_a_countdown_beyond_the_calendar_is_refused_and_the_transaction_stays_us
 class TestDefinitions:
     @pytest.mark.parametrize(
         "option",
-        ["rate_limit", "concurrency_key", "batch"],
+        ["rate_limit", "concurrency_key"],
     )
     def test_an_option_that_is_not_supported_yet_is_refused_by_name(self, option):
         with pytest.raises(TypeError, match=f"option '{option}' is not supported by this release"):

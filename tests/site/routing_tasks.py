@@ -110,7 +110,8 @@ def patient_batch(requests: list[Any]) -> None:
 @shared_task(batch=4, batch_wait=0.2)
 def endless_batch(requests: list[Any]) -> None:
     tell(requests[0].args[0], requests)
-    time.sleep(60)
+    for _ in range(1200):
+        time.sleep(0.05)  # where it can be interrupted in every pool
 
 
 @shared_task(batch=2, batch_wait=0.1)
