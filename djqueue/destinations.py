@@ -88,7 +88,9 @@ def _plain_place(definition: TaskDefinition) -> tuple[str, int] | None:
     if not settings.ROUTES.by_name:
         return None
     options = routed(definition.name, (), {}, {k: v for k, v in defaults_of(definition).items() if v is not None})
-    if not options.keys() <= {"queue", "priority"}:
+    # Those that the definition states itself are known to whoever asks.
+    own = {option for option in ("expires", "serializer") if options.get(option) == getattr(definition, option)}
+    if not options.keys() <= {"queue", "priority"} | own:
         return None
     queue = options.get("queue") or settings.DEFAULT_QUEUE
     check_queue(queue)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
@@ -138,71 +138,84 @@ def enqueue_many(
     definition: TaskDefinition, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
 ) -> list[AsyncResult]:
     """Insert a task for each pair of args and kwargs, all in one transaction."""
-    check = definition.check_call if definition.typing else None
-    typed = definition.typed_arguments
+    place = plain_place(definition)
+    arguments = _stored_arguments(definition, calls)
+    if place is None:
+        return _enqueue_each(definition, arguments)
+    name, serializer = definition.name, definition.serializer
     connection = connections[settings.DATABASE]
-    rows_of = _rows_of(definition, connection)
-    found: list[list[NewTask]] = []
+    shared = _shared_by_all(definition, connection)
+    ids: list[str] = []
 
     def rows() -> Iterator[NewTask]:
-        for given, task_id in zip(calls, new_task_ids(), strict=False):
-            args, kwargs = _arguments(definition.name, given)
-            if check is not None:
-                check(args, kwargs)
-            tasks = rows_of(task_id, *typed.encode(args, kwargs))
-            found.append(tasks)
-            yield from tasks
+        for (args, kwargs), task_id in zip(arguments, new_task_ids(), strict=False):
+            texts = encode_arguments(name, args, kwargs, serializer)
+            ids.append(task_id)
+            yield NewTask(task_id, name, *place, *texts, *shared)
 
-    answers: dict[str, Answer] = {}
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        if asks(filled({}, defaults_of(definition))):
-            given_tasks = list(rows())
-            answers = dict(zip([task.id for task in given_tasks], insert_unique(cursor, given_tasks), strict=True))
-            _refuse(given_tasks, list(answers.values()))
+        insert_many(cursor, rows())
+    if not ids:
+        return []
+    enqueued_in = announce(connection, place[0])
+    return [AsyncResult.enqueued(task_id, enqueued_in, ignored=definition.ignore_result) for task_id in ids]
+
+
+def _stored_arguments(
+    definition: TaskDefinition, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
+) -> Iterator[tuple[Any, Any]]:
+    check = definition.check_call if definition.typing else None
+    for given in calls:
+        args, kwargs = _arguments(definition.name, given)
+        if check is not None:
+            check(args, kwargs)
+        yield definition.typed_arguments.encode(args, kwargs)
+
+
+def _enqueue_each(definition: TaskDefinition, arguments: Iterable[tuple[Any, Any]]) -> list[AsyncResult]:
+    """Insert tasks of which each may go elsewhere, or be there already."""
+    connection = connections[settings.DATABASE]
+    now = database_now(connection)
+    stated = filled({}, defaults_of(definition))
+    parent = running_request()
+    trail = {} if in_trail({}) else {"add_to_parent": False}
+    name = definition.name
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        found = [
+            [
+                dated(task, now)
+                for task in new_tasks(name, *call, None, {**routed(name, *call, stated), **trail}, parent)
+            ]
+            for call in arguments
+        ]
+        tasks = [task for copies in found for task in copies]
+        answers: dict[str, Answer] = {}
+        if tasks and asks(stated):
+            answers = dict(zip([task.id for task in tasks], insert_unique(cursor, tasks), strict=True))
+            _refuse(tasks, list(answers.values()))
         else:
-            insert_many(cursor, rows())
-    told = {queue: announce(connection, queue) for queue in {task.queue for tasks in found for task in tasks}}
+            insert_many(cursor, tasks)
+    told = {queue: announce(connection, queue) for queue in {task.queue for task in tasks}}
     return [
         result_of(
-            [answers.get(task.id) or Answer(task.id) for task in tasks],
-            [told[task.queue] for task in tasks],
+            [answers.get(task.id) or Answer(task.id) for task in copies],
+            [told[task.queue] for task in copies],
             ignored=definition.ignore_result,
         )
-        for tasks in found
+        for copies in found
     ]
 
 
-def _rows_of(definition: TaskDefinition, connection: BaseDatabaseWrapper) -> Callable[[str, Any, Any], list[NewTask]]:
-    """Return a function from an id and stored arguments to rows, one for each queue that the call reaches."""
-    name, serializer = definition.name, definition.serializer
-    place = plain_place(definition)
-    stated = filled({}, defaults_of(definition))
-    now = database_now(connection) if definition.expires is not None or place is None else None
-    parent = running_request()
-    trail = {} if in_trail({}) else {"add_to_parent": False}
-    shared = _shared_by_all(definition, parent, now, trail)
-
-    def plain(task_id: str, args: Any, kwargs: Any) -> list[NewTask]:
-        assert place is not None
-        return [NewTask(task_id, name, *place, *encode_arguments(name, args, kwargs, serializer), *shared)]
-
-    def chosen(task_id: str, args: Any, kwargs: Any) -> list[NewTask]:
-        options = {**routed(name, args, kwargs, stated), **trail}
-        return [dated(task, now) for task in new_tasks(name, args, kwargs, task_id, options, parent)]
-
-    return chosen if place is None else plain
-
-
-def _shared_by_all(
-    definition: TaskDefinition, parent: Request | None, now: datetime | None, trail: dict[str, Any]
-) -> tuple[Any, ...]:
+def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
     """Return ``options parent_id root_id expires_at`` of tasks that are enqueued together."""
+    parent = running_request()
     expires = None if definition.expires is None else check_expires(definition.expires)
     if isinstance(expires, float):
-        assert now is not None
-        expires = now + timedelta(seconds=expires)
-    ids = (None, None) if parent is None else (parent.id, parent.root_id)
-    return encode(trail) if trail and parent is not None else None, *ids, expires
+        expires = database_now(connection) + timedelta(seconds=expires)
+    if parent is None:
+        return None, None, None, expires
+    options = None if in_trail({}) else encode({"add_to_parent": False})
+    return options, parent.id, parent.root_id, expires
 
 
 def announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:

@@ -169,6 +169,12 @@ class TestPrecedence:
             assert [queue_of(result) for result in results] == ["default", "even"]
             assert Task.objects.get(pk=noop.delay(4).id).priority == 7
 
+    def test_an_expiry_that_a_route_gives_is_not_lost_in_plain_and_bulk_calls(self):
+        with override_settings(DJQUEUE={"ROUTES": {noop.name: {"expires": 60}}}):
+            noop.delay()
+            noop.delay_many([((), {})])
+        assert Task.objects.filter(expires_at__isnull=False).count() == 2
+
     def test_a_plain_call_with_routes_is_still_one_statement(self, django_assert_num_queries):
         noop.delay()
         with django_assert_num_queries(1):
