@@ -15,6 +15,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from .routing import is_queue_name
+from .routing.routes import Routes
 
 REDACTED_NAMES: tuple[str, ...] = (
     *("*password*", "*passwd*", "*passphrase*", "*secret*", "*token*", "*credential*", "*authorization*", "cookie*"),
@@ -38,6 +39,10 @@ class Settings:
     LISTEN: bool | str = True
     """Whether workers listen for wake-ups; another alias where ``DATABASE`` is a pooler in transaction mode."""
     DEFAULT_QUEUE: str = "default"
+    ROUTES: Routes = field(default_factory=Routes)
+    """Which calls go where, in any of Celery's forms of ``task_routes``."""
+    BROADCAST_QUEUES: tuple[str, ...] = ()
+    """Queues of which every live worker that serves them runs each task."""
     POOL: str | None = None
     """This and those below are options of ``runworker``; see ``djqueue.worker.configuration``."""
     CONCURRENCY: int = 0
@@ -45,6 +50,8 @@ class Settings:
     PROCESSES: int | None = None
     QUEUES: str | Sequence[str] | None = None
     EXCLUDE_QUEUES: str | Sequence[str] | None = None
+    QUEUE_ORDER: str | None = None
+    PRIORITY_AGING: float | timedelta | None = None
     WORKER_NAME: str | None = None
     LOGLEVEL: str | None = None
     TIME_LIMIT: float | timedelta | None = None
@@ -99,15 +106,21 @@ class Settings:
     """Names of arguments, with wildcards, whose values are not shown; or the dotted path of a function."""
 
 
+DURATIONS = ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE", "AUTOSCALE_KEEP")
 _KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(DURATIONS, (int, float, timedelta)),
     "DATABASE": (str,),
     "LISTEN": (bool, str),
     "DEFAULT_QUEUE": (str,),
+    "ROUTES": (object,),
+    "BROADCAST_QUEUES": (list, tuple),
     "POOL": (str, NoneType),
     "CONCURRENCY": (int,),
     "PROCESSES": (int, NoneType),
     "QUEUES": (str, list, tuple, NoneType),
     "EXCLUDE_QUEUES": (str, list, tuple, NoneType),
+    "QUEUE_ORDER": (str, NoneType),
+    "PRIORITY_AGING": (int, float, timedelta, NoneType),
     "WORKER_NAME": (str, NoneType),
     "LOGLEVEL": (str, NoneType),
     "TIME_LIMIT": (int, float, timedelta, NoneType),
@@ -115,19 +128,14 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "MAX_TASKS_PER_CHILD": (int, NoneType),
     "MAX_MEMORY_PER_CHILD": (int, NoneType),
     "AUTOSCALE": (str, list, tuple, NoneType),
-    "AUTOSCALE_KEEP": (int, float, timedelta),
     "WORKER_COMPONENTS": (list, tuple),
     "BURST": (bool, NoneType),
     "BEAT": (bool, NoneType),
     "DRAIN_TIMEOUT": (int, float, timedelta, NoneType),
-    "LEASE": (int, float, timedelta),
-    "HEARTBEAT": (int, float, timedelta),
     "CRASH_LIMIT": (int,),
-    "POLL_MAX": (int, float, timedelta),
     "RETENTION": (dict,),
     "RESULT_MAX_BYTES": (int,),
     "SCHEDULES": (dict,),
-    "MISFIRE_GRACE": (int, float, timedelta),
     "SCHEDULE_RUNS_KEPT": (int, float, timedelta, type(None)),
     "ALWAYS_EAGER": (bool,),
     "EAGER_PROPAGATES": (bool,),
@@ -140,8 +148,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "PAYLOAD_KEYS": (list, tuple),
     "REDACT": (list, tuple, str),
 }
-LISTS = ("IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT", "WORKER_COMPONENTS")
-POSITIVE = ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES", "MISFIRE_GRACE", "AUTOSCALE_KEEP")
+LISTS = ("BROADCAST_QUEUES", "IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT", "WORKER_COMPONENTS")
+POSITIVE = (*DURATIONS, "CRASH_LIMIT", "RESULT_MAX_BYTES")
 HIDDEN_SETTINGS = ("PAYLOAD_KEYS",)
 RETENTION_STATES = ("succeeded", "failed", "cancelled")
 
@@ -164,6 +172,11 @@ def problems(given: object) -> list[tuple[str, str]]:
             found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {shown}", ""))
         elif name in LISTS and _holds_others(value):
             found.append((f"expected DJQUEUE[{name!r}] to hold strings only", ""))
+        elif name == "ROUTES":
+            try:
+                Routes(value)
+            except (TypeError, ValueError) as error:
+                found.append((f"DJQUEUE['ROUTES']: {error}", ""))
     return found or _contradictions(_built(given))
 
 
@@ -195,8 +208,7 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         found.append(
             (f"expected DJQUEUE['SCHEDULE_RUNS_KEPT'] to be 0 or more, got: {settings.SCHEDULE_RUNS_KEPT!r}", "")
         )
-    if not is_queue_name(settings.DEFAULT_QUEUE):
-        found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
+    found += _misnamed(settings)
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
     return found + [
@@ -207,6 +219,17 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         for name in ("SERIALIZER", "RESULT_SERIALIZER")
         if getattr(settings, name) not in settings.ACCEPT_CONTENT
     ]
+
+
+def _misnamed(settings: Settings) -> list[tuple[str, str]]:
+    found = [
+        (f"expected DJQUEUE['BROADCAST_QUEUES'] to name queues, got: {queue!r}", "")
+        for queue in settings.BROADCAST_QUEUES
+        if not is_queue_name(queue)
+    ]
+    if not is_queue_name(settings.DEFAULT_QUEUE):
+        found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
+    return found
 
 
 def did_you_mean(word: object, known: Mapping[str, object] | tuple[str, ...]) -> str:
@@ -222,11 +245,13 @@ def seconds(value: float | timedelta) -> float:
 
 def _built(given: Mapping[str, Any]) -> Settings:
     values = dict(given)
-    for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE", "AUTOSCALE_KEEP"):
+    for name in DURATIONS:
         if name in values:
             values[name] = seconds(values[name])
     if "RETENTION" in values:
         values["RETENTION"] = {**Settings().RETENTION, **values["RETENTION"]}
+    if "ROUTES" in values:
+        values["ROUTES"] = Routes(values["ROUTES"])
     for name in LISTS:
         if not isinstance(values.get(name, ""), str):
             values[name] = tuple(values[name])
@@ -243,9 +268,13 @@ class _LazySettings:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        return getattr(self._loaded or self.loaded(), name)
+
+    def loaded(self) -> Settings:
+        """Return the settings as they are now; another object once they were overridden."""
         if self._loaded is None:
             self._loaded = self._load()
-        return getattr(self._loaded, name)
+        return self._loaded
 
     def _load(self) -> Settings:
         given = getattr(django_settings, "DJQUEUE", {})

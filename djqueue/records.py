@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .states import Ending, State
+from .uniqueness import Unique
 
 
 class Lane(NamedTuple):
@@ -66,6 +67,11 @@ class Outcome(NamedTuple):
     retry: str | None = None
     grown: str | None = None
 
+    @property
+    def others(self) -> tuple[Outcome, ...]:
+        """Outcomes of the other tasks of a batch."""
+        return ()
+
     @classmethod
     def succeeded(cls, id: str, attempt: int, value: str, started: float, finished: float) -> Outcome:
         return cls(id, attempt, Ending.SUCCEEDED, value, None, started, finished)
@@ -113,7 +119,7 @@ class NewTask(NamedTuple):
     """A task to insert. ``args``, ``kwargs`` and ``options`` are JSON text.
 
     It is due at ``run_at`` or ``run_in`` seconds from now, or else at once. ``expires_at`` and ``expires_in`` likewise.
-    ``stream`` is the gate of the ordered stream that it belongs to, if any.
+    ``stream`` is the gate of the ordered stream that it belongs to, if any; ``unique`` what it shares with no other.
     """
 
     id: str
@@ -130,6 +136,7 @@ class NewTask(NamedTuple):
     run_at: Any = None
     run_in: float | None = None
     stream: str | None = None
+    unique: Unique | None = None
 
     @property
     def columns(self) -> tuple[Any, ...]:

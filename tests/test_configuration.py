@@ -120,6 +120,8 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
 
 
 BAD: dict[str, tuple[str, str]] = {
+    "QUEUE_ORDER": ("random", "one of strict, round-robin, weighted"),
+    "PRIORITY_AGING": ("slow", "a number of seconds, or none"),
     "CONCURRENCY": ("many", "expected DJQUEUE_CONCURRENCY to be a whole number, got: 'many'"),
     "PROCESSES": ("-2", "with --pool processes, where --concurrency is the number of executors, got: -2"),
     "POOL": ("eventlet", "expected DJQUEUE_POOL to be one of processes, threads, asyncio, gevent, solo, got: "),

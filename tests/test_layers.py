@@ -18,10 +18,11 @@ PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
     "pure": "backoff calls conf converters crontab encryption events exceptions limits planned records routing"
-    " schedules serializers signals signature_check states uuid7",
+    " schedules serializers signals signature_check states uniqueness uuid7",
     "rows": "migrations models store",
-    "asking": "attempt canvas context control decorator definition eager enqueue lookup options redaction registry"
-    " rates results resultsets resulttree retrying task_logging typed_arguments updates workflows",
+    "asking": "attempt batches canvas context control decorator definition destinations drafts eager enqueue hooks"
+    " lookup options rates redaction registry results resultsets resulttree retrying task_logging"
+    " typed_arguments unique updates workflows",
     "doing": "beat worker",
     "edges": "admin apps backend checks doctor management observability tasks testing",
 }

@@ -20,6 +20,7 @@ DJQUEUE: dict[str, Any] = {
         "tests.site.guarantee_tasks",
         "tests.site.pool_tasks",
         "tests.site.cluster_limits",
+        "tests.site.routing_tasks",
     ],
     **_given["djqueue"],
 }

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from djqueue import registry
 from djqueue.calls import check_call_limits
-from djqueue.enqueue import limits_by_name, new_task, with_defaults
+from djqueue.conf import settings
+from djqueue.drafts import limits_by_name, new_task, with_defaults
 from djqueue.limits import stream_of
 from djqueue.planned import Errbacks, PlannedGroup, PlannedTask, Takes
 from djqueue.records import NewTask
@@ -121,7 +122,15 @@ def _task_of(sig: SignatureData, id: str, options: dict[str, Any], first: tuple[
         args = (*first, *own)
     if options.get("root_id") == id:
         options["root_id"] = None
-    return new_task(sig["task"], args, kwargs, id, options, None, limits)
+    task = new_task(sig["task"], args, kwargs, id, options, None, limits)
+    if task.unique is not None:
+        raise TypeError(
+            f"{task.name} is unique, and so cannot be a step of a workflow, which would wait for ever if another task "
+            "holds the key. Give the step .set(unique=False)."
+        )
+    if task.queue in settings.BROADCAST_QUEUES:
+        raise ValueError(f"expected a step of a workflow to go to one worker, got {task.name} to all of {task.queue!r}")
+    return task
 
 
 def planned_errback(errback: Any) -> dict[str, Any]:

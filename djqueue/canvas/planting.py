@@ -9,7 +9,8 @@ from django.db import IntegrityError, connections, transaction
 
 from djqueue import signals
 from djqueue.conf import settings
-from djqueue.enqueue import announce, told_of
+from djqueue.drafts import told_of
+from djqueue.enqueue import announce
 from djqueue.planned import PlannedGroup, PlannedTask, as_group_rows, as_rows
 from djqueue.results import EnqueuedIn
 from djqueue.serializers import decode_arguments

@@ -201,5 +201,5 @@ class Migration(PostgreSQLMigration):
             )
             for table in NARROW
         ),
-        CreateRoutines("c5f7b5ab3eb1"),
+        CreateRoutines("cafbe382e1af"),
     ]

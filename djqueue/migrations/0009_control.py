@@ -9,7 +9,7 @@ from djqueue.migrations._postgresql import PostgreSQLMigration
 
 
 class Migration(PostgreSQLMigration):
-    dependencies = [("djqueue", "0007_limits")]
+    dependencies = [("djqueue", "0008_routing")]
 
     operations = [
         migrations.CreateModel(

@@ -6,16 +6,20 @@ from .pauses import Pause
 from .places import CancelledTask, ReadyTask, RunningTask, ScheduledTask
 from .queue import Queue
 from .results import TaskAttempt, TaskResult
+from .routing import Binding, Exchange
 from .schedule_runs import ScheduleRun
 from .schedules import Schedule
 from .task import Task
+from .unique import UniqueKey
 from .worker import Worker
 from .workflows import TaskGroup, WaitingTask
 
 __all__ = [
+    "Binding",
     "CancelledTask",
     "CommandReply",
     "ConcurrencySlot",
+    "Exchange",
     "ParkedTask",
     "Pause",
     "Queue",
@@ -31,6 +35,7 @@ __all__ = [
     "TaskAttempt",
     "TaskGroup",
     "TaskResult",
+    "UniqueKey",
     "WaitingTask",
     "Worker",
     "WorkerCommand",

@@ -12,6 +12,7 @@ from django.db.backends.utils import CursorWrapper
 
 from .advance import advance_with, lock_workflows_of
 from .follow import FOLLOW
+from .keys import retake_key
 from .prune import WITHOUT_PRUNING
 
 # With the error of a task are kept what it waited for when it failed with that, or when it was cancelled itself.
@@ -136,7 +137,9 @@ def resume(cursor: CursorWrapper, task_id: str) -> None:
     with transaction.atomic(using=cursor.db.alias):
         lock_workflows_of(cursor, [task_id])
         cursor.execute(WITHOUT_PRUNING)
-        _resume(cursor, task_id, _failure(cursor, task_id))
+        failure = _failure(cursor, task_id)
+        retake_key(cursor, task_id)
+        _resume(cursor, task_id, failure)
 
 
 def _resume_later(connection: BaseDatabaseWrapper, task_id: str) -> None:

@@ -21,6 +21,7 @@ from .promote import PROMOTE
 from .release import RELEASE
 from .retry import RETRY
 from .settle import SETTLE
+from .unique import ADD, UNIQUE
 from .values import REPR, VALUES
 
 ROUTINES: tuple[Routine, ...] = (
@@ -43,6 +44,8 @@ ROUTINES: tuple[Routine, ...] = (
     DIVERT,
     GAPS,
     LOWEST,
+    ADD,
+    UNIQUE,
 )
 
 

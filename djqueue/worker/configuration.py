@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
+from djqueue.conf import settings
+
 from . import options
 from .options import Bounds, WorkerOptions
+from .order import QueueOrder
 from .queues import QueueSelection
 
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -101,6 +104,8 @@ def one_of(known: tuple[str, ...], convert: Callable[[str], str]) -> Callable[[A
 OPTIONS = (
     Option("QUEUES", "--queues", names, "*"),
     Option("EXCLUDE_QUEUES", "--exclude-queues", names, ""),
+    Option("QUEUE_ORDER", "--queue-order", one_of(tuple(QueueOrder), str.lower), QueueOrder.STRICT.value),
+    Option("PRIORITY_AGING", "--priority-aging", duration),
     Option("POOL", "--pool", one_of(tuple(options.POOLS), str.lower), "processes"),
     Option("CONCURRENCY", "--concurrency", number),
     Option("PROCESSES", "--processes", number),
@@ -172,6 +177,9 @@ def build(given: Mapping[str, Given]) -> WorkerOptions:
             given["QUEUES"].value.split(","),
             given["EXCLUDE_QUEUES"].value.split(","),
             sources=(given["QUEUES"].source, given["EXCLUDE_QUEUES"].source),
+            order=given["QUEUE_ORDER"].value,
+            aging=options.aging(*given["PRIORITY_AGING"]),
+            broadcasts=settings.BROADCAST_QUEUES,
         ),
         name=options.worker_name(*given["WORKER_NAME"]),
         pool=pool,

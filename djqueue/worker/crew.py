@@ -36,9 +36,9 @@ class Place:
 
     @property
     def busy(self) -> int:
-        """Tasks that executors in this place have and that have not ended."""
-        current = len(self.current.outstanding) if self.current is not None else 0
-        return current + sum(len(e.outstanding) for e in self.retired) if self.retired else current
+        """How many slots are needed for what executors in this place have and what has not ended."""
+        current = self.current.busy if self.current is not None else 0
+        return current + sum(e.busy for e in self.retired) if self.retired else current
 
 
 def page_for(options: WorkerOptions) -> ProgressPage:

@@ -27,6 +27,7 @@ from djqueue import registry, signals
 
 from . import frames
 from .announcements import Announcement, announce, has_receivers
+from .batches import Rules, rules_of_all
 from .engines import serve
 from .executor import Executor, exit_now
 from .options import ExecutorOptions, PoolRefuses, refuse_what_tasks_need
@@ -59,18 +60,26 @@ Rates = dict[str, tuple[str, bool] | None]
 """The rate limit that each task declares, by its name, and whether that is strict; None for no limit."""
 
 
-def rates_of_all() -> Rates:
-    """Return what the definitions that this process has loaded declare."""
+class Loaded(NamedTuple):
+    """What the worker has to know of the definitions that are loaded: the rate limit of each, and how some batch."""
+
+    rates: Rates
+    batches: Rules
+
+
+def loaded() -> Loaded:
+    """Return what the definitions that this process has loaded ask for."""
     limits = {name: registry.get(name).limits for name in registry.names()}
-    return {name: (limit.rate, limit.strict) if limit.rate else None for name, limit in limits.items()}
+    rates = {name: (limit.rate, limit.strict) if limit.rate else None for name, limit in limits.items()}
+    return Loaded(rates, rules_of_all())
 
 
 class ForkServerFailed(Exception):
     """The tasks could not be loaded; the message is the traceback."""
 
 
-def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, Rates]:
-    """Fork the server; return its process id, the socket to talk to it, and the rate limits of the tasks it has loaded.
+def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, Loaded]:
+    """Fork the server; return its process id, the socket to talk to it, and what the tasks it has loaded ask for.
 
     Raises ``ForkServerFailed`` if a module with tasks cannot be imported, and ``PoolRefuses``.
     """
@@ -81,11 +90,11 @@ def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.soc
         ours.close()
         _serve_and_exit(theirs, page, options)
     theirs.close()
-    for refused, (loaded, payload) in frames.receive(ours):
-        if not loaded:
+    for refused, (succeeded, payload) in frames.receive(ours):
+        if not succeeded:
             os.waitpid(pid, 0)
             raise (PoolRefuses if refused else ForkServerFailed)(payload)
-        return pid, ours, payload
+        return pid, ours, Loaded(*payload)
     raise ForkServerFailed("the fork server died while it loaded the tasks")
 
 
@@ -105,7 +114,7 @@ def _serve_and_exit(connection: socket.socket, page: ProgressPage, options: Exec
         gc.collect()
         # What is loaded now is never collected: the collector would copy the shared pages only to look at them.
         gc.freeze()
-        connection.sendall(frames.pack(0, [True, rates_of_all()]))
+        connection.sendall(frames.pack(0, [True, loaded()]))
         _ForkServer(connection, page, options).serve()
     finally:
         os._exit(0)

@@ -154,7 +154,7 @@ class ClaimLoop:
         batch = self.settler.take_batch()
         worker_id = self.worker_id
         try:
-            claims = await self.settler.trade(connection, worker_id, batch, lanes, wanted if lanes else 0)
+            found = await self.settler.trade(connection, worker_id, batch, lanes, wanted if lanes else 0)
         except DATABASE_ERRORS:
             if worker_id == self.worker_id:
                 self.settler.outbox[:0] = batch
@@ -163,25 +163,30 @@ class ClaimLoop:
             return  # the lease was lost meanwhile: what was claimed under the old id is reclaimed
         if self.settler.put_back:
             self._lookout.wake()
-        parked = claims.parked
-        if claimed := len(claims):
-            self._clock.sync(claims[-1].claimed)
-            if self._lookout.pauses.puts_off:
-                claims = await self._without_paused(connection, claims)
-            if self.limits:
-                claims = [self.limits.apply(claim) for claim in claims]
-            self.settler.held.update((c.id, c) for c in claims)
-            self.pool.add(c if c.context is None else timed(c, self._clock) for c in claims)
+        if found:
+            await self._hold(connection, found)
         if wanted:
-            if parked:
+            if found.parked:
                 self._lookout.parked()
             # Where tasks were parked there may be more behind them.
-            self._lookout.found(wanted if parked else claimed, wanted)
+            number = wanted if found.parked else len(found)
+            self._lookout.found(number, wanted)
+            self._options.queues.claimed(found, full=number >= wanted)
             await self._lookout.raise_floors(connection)
-            if self._options.burst and not claimed and not self.settler.unfinished:
+            if self._options.burst and not found and not self.settler.unfinished:
                 await self._end_burst(connection)
             else:
                 self._was_empty = False
+
+    async def _hold(self, connection: AsyncConnection, claims: list[Claim]) -> None:
+        """Give claims to the pool, but for those that are paused."""
+        self._clock.sync(claims[-1].claimed)
+        if self._lookout.pauses.puts_off:
+            claims = await self._without_paused(connection, claims)
+        if self.limits:
+            claims = [self.limits.apply(claim) for claim in claims]
+        self.settler.held.update((c.id, c) for c in claims)
+        self.pool.add(c if c.context is None else timed(c, self._clock) for c in claims)
 
     async def _without_paused(self, connection: AsyncConnection, claims: list[Claim]) -> list[Claim]:
         """Put off what is paused by name or key, and return the rest."""

@@ -202,6 +202,11 @@ def drain_timeout(asked: float | None, source: str) -> float | None:
     return asked
 
 
+def aging(asked: float | None, source: str) -> float | None:
+    """Return the seconds as asked; infinity is for none. Raises ``ValueError`` for what is no duration above 0."""
+    return _limit(asked, source)
+
+
 def limits(hard: tuple[float | None, str], soft: tuple[float | None, str]) -> tuple[float | None, float | None]:
     """Return the hard and the soft time limit, each asked for as a pair of seconds and source.
 

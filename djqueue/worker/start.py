@@ -35,12 +35,12 @@ def run_worker(options: WorkerOptions) -> ExitCode:
     page = page_for(options)
     if options.pool == "solo":
         return _run_solo(options, page)
-    pid, connection, rates = forkserver.start(page, options.executor)
+    pid, connection, loaded = forkserver.start(page, options.executor)
     spawner = ForkSpawner(connection)
     beat = None
     try:
         beat = BeatChild(connection) if options.beat else None
-        worker = Worker(options, spawner, page, rates)
+        worker = Worker(options, spawner, page, loaded)
         return asyncio.run(_run(worker, beat, lambda: _install_signals(worker)))
     finally:
         spawner.close()  # at which the fork server ends, and its executors
@@ -54,7 +54,7 @@ def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
     _load(options)
     beat = BeatChild() if options.beat else None
     spawner = SoloSpawner(options.name)
-    worker = Worker(options, spawner, page, forkserver.rates_of_all())
+    worker = Worker(options, spawner, page, forkserver.loaded())
     ended = [ExitCode.CRASHED]
     failed: list[ComponentFailed] = []
     began, served = threading.Event(), threading.Event()

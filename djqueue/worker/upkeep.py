@@ -13,8 +13,10 @@ from psycopg.errors import QueryCanceled
 from djqueue import events
 from djqueue.conf import seconds, settings
 from djqueue.states import State
+from djqueue.store.broadcast import cancel_deserted
 from djqueue.store.cancel import Cancellation, cancellations, forget_notes
 from djqueue.store.commands import forget_commands
+from djqueue.store.keys import prune_keys
 from djqueue.store.pace import pace
 from djqueue.store.patrol import let_expired_go, patrol
 from djqueue.store.promote import BATCH as PROMOTE_BATCH
@@ -72,7 +74,7 @@ class Upkeep:
         self._on_cancelled = on_cancelled
         self._calls = calls
         self._called = False
-        self._patrolled = ""
+        self._patrolled = self._pruned_keys = ""
         self._listens_on: AsyncConnection | None = None
         now = monotonic()
         self._due: dict[Job, float] = {
@@ -83,6 +85,7 @@ class Upkeep:
             self._reclaim_orphans: now,
             self._cancel: math.inf,
             self._prune: now + PRUNE_EVERY / 2,
+            self._prune_keys: now + PRUNE_EVERY / 2,
         }
 
     def add(self, job: Job) -> None:
@@ -167,6 +170,7 @@ class Upkeep:
     async def _reclaim_orphans(self, connection: AsyncConnection) -> float:
         for given_up in await reclaim_orphaned(connection, settings.CRASH_LIMIT):
             events.emit(events.WorkerReclaimed(*given_up))
+        await cancel_deserted(connection, settings.BROADCAST_QUEUES)
         return ORPHANS_EVERY
 
     async def _promote(self, connection: AsyncConnection) -> float:
@@ -203,6 +207,11 @@ class Upkeep:
             return PRUNE_EVERY
         # While there is a backlog, half of the time at the most goes into it.
         return max(0.05, monotonic() - began) if full else PRUNE_EVERY
+
+    async def _prune_keys(self, connection: AsyncConnection) -> float:
+        page = await prune_keys(connection, self._pruned_keys)
+        self._pruned_keys = page.last
+        return 0.05 if page.deleted and page.last else PRUNE_EVERY
 
 
 class Listener:

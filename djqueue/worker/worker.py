@@ -32,7 +32,7 @@ from .clock import DatabaseClock
 from .commands import Commands
 from .components import Components
 from .desk import Desk
-from .forkserver import Rates
+from .forkserver import Loaded
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .loop import ClaimLoop
@@ -64,21 +64,21 @@ class Worker:
     """One worker; ``run`` returns its exit code."""
 
     def __init__(
-        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, rates: Rates
+        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, loaded: Loaded
     ) -> None:
         self.options = options
         self._spawner = spawner
-        self._rates = rates
+        self._rates = loaded.rates
         self._clock = DatabaseClock()
-        alias = settings.DATABASE
-        self._work_link = Link(alias, f"worker {options.name}")
-        self._upkeep_link = Link(alias, f"upkeep {options.name}")
+        self._work_link = Link(settings.DATABASE, f"worker {options.name}")
+        self._upkeep_link = Link(settings.DATABASE, f"upkeep {options.name}")
         self._listen_link = (
             Link(settings.LISTEN, f"listen {options.name}") if isinstance(settings.LISTEN, str) else None
         )
         self._lookout = Lookout(options.queues, settings.POLL_MAX)
         self._loop = ClaimLoop(options, self._work_link, self._clock, self._lookout)
         self._pool = Pool(spawner, page, options, self._outcomes)
+        self._pool.batches(loaded.batches)
         self._loop.pool = self._pool
         self._pool.on_progress = self._loop.progressed
         self._desk = self._make_desk(page)
@@ -164,7 +164,7 @@ class Worker:
         )
         asked = monotonic()
         worker_id = await register(connection, row)
-        for part in (self._loop, self._upkeep, self._pool, self._desk):
+        for part in (self._loop, self._upkeep, self._pool, self._desk, options.queues):
             part.worker_id = worker_id
         self._renewed(asked + settings.LEASE)
 

@@ -14,6 +14,7 @@ from djqueue.worker.components import ComponentFailed
 from djqueue.worker.configuration import LOGLEVELS, OPTIONS, bounds, build, duration, gather
 from djqueue.worker.forkserver import ForkServerFailed
 from djqueue.worker.options import POOLS, Bounds, PoolRefuses
+from djqueue.worker.order import QueueOrder
 from djqueue.worker.start import run_worker
 
 EPILOG = """
@@ -21,6 +22,8 @@ examples:
   manage.py runworker                            every queue, one executor per core
   manage.py runworker -Q mail,default -c 4       mail before default, four executors
   manage.py runworker -Q '*' -X 'slow*'          every queue but those that begin with slow
+  manage.py runworker -Q 'web=5,bulk=1' --queue-order weighted
+                                                 both when both are full, web five times as often
   manage.py runworker -P asyncio -c 500          five hundred coroutines on one event loop
   manage.py runworker -P threads --processes 2   two executors of ten threads
   manage.py runworker --autoscale 10,2           two to ten executors, as many as there is work for
@@ -73,12 +76,24 @@ def _add_what_to_run(group: Any) -> None:
     group.add_argument(
         "-Q",
         "--queues",
-        help="queues to serve, separated by commas, the first served first; * and ? are wildcards (default: all)",
+        help="queues to serve, separated by commas, the first served first; * and ? are wildcards, !name leaves one "
+        "out, name=3 is a weight (default: all)",
     )
     group.add_argument(
         "-X",
         "--exclude-queues",
         help="queues not to serve, separated by commas, with wildcards",
+    )
+    group.add_argument(
+        "--queue-order",
+        choices=tuple(QueueOrder),
+        help="strict: in the order of --queues; round-robin: in turn; weighted: in turn, by weight (default: strict)",
+    )
+    group.add_argument(
+        "--priority-aging",
+        type=duration,
+        metavar="SECONDS",
+        help="let priorities that are passed over rise by one point in so many seconds (default: none)",
     )
 
 
