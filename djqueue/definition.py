@@ -148,7 +148,8 @@ class TaskDefinition(CanvasMethods, Hooks):
 
     @cached_property
     def limits(self) -> Limits:
-        return Limits(self.name, self.check_call.signature, {option: getattr(self, option) for option in LIMITS})
+        called = self.check_call if self.batch is None else ArgumentCheck(_takes_anything)
+        return Limits(self.name, called.signature, {option: getattr(self, option) for option in LIMITS})
 
     @property
     def request(self) -> Request:

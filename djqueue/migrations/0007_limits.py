@@ -201,5 +201,5 @@ class Migration(PostgreSQLMigration):
             )
             for table in NARROW
         ),
-        CreateRoutines("cafbe382e1af"),
+        CreateRoutines("376ec344bd0d"),
     ]

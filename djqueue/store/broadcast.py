@@ -8,9 +8,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import AsyncConnection
 
 from djqueue.exceptions import TaskRevokedError
+from djqueue.routing import front_of
 from djqueue.serializers import encode_error
 
 from .advance import advance
+from .gates import vacate
 
 LIVE = "SELECT id, queues FROM djqueue_worker WHERE lease_until > statement_timestamp() AND NOT draining ORDER BY id"
 
@@ -47,7 +49,10 @@ def live_workers(connection: BaseDatabaseWrapper) -> list[tuple[int, str]]:
 
 
 async def cancel_deserted(connection: AsyncConnection, broadcasts: Sequence[str]) -> int:
-    """Cancel copies that wait for workers which are gone, and return how many there were."""
+    """Cancel copies that wait for workers which are gone, and return how many there were.
+
+    Those that a limit holds back follow when they have passed it, and are met in line.
+    """
     if not broadcasts:
         return 0
     async with connection.transaction():
@@ -56,9 +61,11 @@ async def cancel_deserted(connection: AsyncConnection, broadcasts: Sequence[str]
         if not lines:
             return 0
         error = encode_error(TaskRevokedError("the worker that it was for is gone"), with_traceback=False)
-        cursor = await connection.execute(CANCEL, {"lines": lines, "error": error})
+        both = [*lines, *map(front_of, lines)]
+        cursor = await connection.execute(CANCEL, {"lines": both, "error": error})
         ids = [row[0] for row in await cursor.fetchall()]
         if ids:
             await advance(connection, ids)
+            await vacate(connection, ids, ids)
         await connection.execute(FORGET, (lines,))
     return len(ids)

@@ -114,7 +114,7 @@ def _serve_and_exit(connection: socket.socket, page: ProgressPage, options: Exec
         gc.collect()
         # What is loaded now is never collected: the collector would copy the shared pages only to look at them.
         gc.freeze()
-        connection.sendall(frames.pack(0, [True, loaded()]))
+        connection.sendall(frames.pack(0, [True, tuple(loaded())]))
         _ForkServer(connection, page, options).serve()
     finally:
         os._exit(0)
