@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from djqueue import shared_task
+from djqueue.models import ConcurrencySlot
 
 
 def note(path: str, text: str) -> None:
@@ -117,3 +118,25 @@ def endless_batch(requests: list[Any]) -> None:
 @shared_task(batch=2, batch_wait=0.1)
 def returns_nonsense(requests: list[Any]) -> Any:
     return [1, 2, 3]
+
+
+@shared_task(unique_key="{id}", concurrency_key="account:{account}")
+def synced(id: int, account: int = 1, text: str = "") -> str:
+    return text
+
+
+@shared_task(unique_key="{id}", concurrency_key="journal:{journal}", concurrency_ordered=True)
+def appended(id: int, journal: int = 1, text: str = "") -> str:
+    return text
+
+
+@shared_task(batch=3, batch_wait=0.3, concurrency_key="{shop}", concurrency_limit=3, unique_key="{shop}/{text}")
+def limited_batch(requests: list[Any]) -> list[int]:
+    """Notes when a batch begins and ends, and how many slots of its shop are taken meanwhile."""
+    path = requests[0].kwargs["path"]
+    texts = ",".join(request.kwargs["text"] for request in requests)
+    note(path, f"+ {texts}")
+    time.sleep(0.2)
+    taken = ConcurrencySlot.objects.filter(gate=f"key {requests[0].kwargs['shop']}").count()
+    note(path, f"- {texts}")
+    return [taken] * len(requests)
