@@ -117,6 +117,11 @@ def _check_unique(definition: TaskDefinition) -> None:
     options["unique"] = options["unique"] or None
     if asks(options):
         check_unique(definition.name, options)
+        if definition.debounce is not None and definition.concurrency_ordered:
+            raise TypeError(
+                f"expected task {definition.name} to have debounce or concurrency_ordered, got both: each call would "
+                "hold up all later ones of its stream"
+            )
         if definition.unique_key is not None and definition.typing:
             check_template(definition)
 
@@ -134,6 +139,13 @@ def _check_batch(definition: TaskDefinition) -> None:
             raise TypeError(f"expected task {name} to have batch or {option}, got both")
     if definition.at_most_once:
         raise TypeError(f"expected task {name} to have batch, or to run at most once, got both")
+    limited = definition.concurrency_limit is not None or definition.concurrency_ordered
+    slots = definition.concurrency_limit or 1
+    if limited and definition.concurrency_key is None and size > slots:
+        raise ValueError(
+            f"expected batch of task {name} to be at most {slots}, because without a concurrency_key no more of its "
+            f"tasks have a slot at once, got: {size}"
+        )
 
 
 def _check_errors(name: str, option: str, value: Any) -> None:

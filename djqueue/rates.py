@@ -26,9 +26,19 @@ def set_rate_limit(task: str, rate: str | float | None, *, strict: bool | None =
 
 
 def set_queue_rate_limit(queue: str, rate: str | float | None, *, strict: bool | None = None) -> None:
-    """The same for all tasks of a queue together; None for no limit."""
-    check_queue(queue)
+    """The same for all tasks of a queue together; None for no limit. Refuses broadcast queues."""
+    check_limited_queue(queue)
     _set(QUEUE, queue, rate, strict)
+
+
+def check_limited_queue(queue: str) -> None:
+    """Raise ``ValueError`` unless a rate limit of a queue of this name would hold."""
+    check_queue(queue)
+    if queue in settings.BROADCAST_QUEUES:
+        raise ValueError(
+            "expected a queue that is no broadcast queue, because copies stand in a line of each worker (limit the "
+            f"task instead), got: {queue!r}"
+        )
 
 
 def _set(kind: int, name: str, rate: str | float | None, strict: bool | None) -> None:

@@ -10,11 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from djqueue import chain, shared_task
-from djqueue.models import ReadyTask, RunningTask, TaskAttempt
+from djqueue.models import ConcurrencySlot, ReadyTask, RunningTask, TaskAttempt
 from djqueue.records import Claim
 from djqueue.worker.batches import Gathering
 
-from .site.routing_tasks import doubled, endless_batch, gathered, leaves_a_note, marks, patient_batch, returns_nonsense
+from .site.routing_tasks import (
+    doubled,
+    endless_batch,
+    gathered,
+    leaves_a_note,
+    limited_batch,
+    marks,
+    patient_batch,
+    returns_nonsense,
+)
 from .site.tasks import add
 from .worker_process import all_finished, attempts_in_line, eventually, stored
 
@@ -211,3 +220,56 @@ def test_gathering_loses_nothing_and_keeps_to_size_and_wait(arrivals, size, wait
         assert ids == sorted(ids)
     assert sum(map(len, taken)) == len(arrivals)
     assert len(gathering) == 0
+
+
+class TestLimits:
+    """Each task of a batch has its own slot, from its claim to the end of the batch."""
+
+    @pytest.mark.parametrize("pool", ["processes", "threads"])
+    def test_slots_are_held_until_the_batch_ends(self, workers, file, pool):
+        calls = [((), {"path": file.path, "shop": "a", "text": str(number)}) for number in range(7)]
+        results = limited_batch.delay_many(calls)
+        workers.run("-c", "2", "-P", pool)
+        workers.run("-c", "2", "-P", pool)
+        eventually(all_finished(results), what="all results")
+        running: set[str] = set()
+        for sign, texts in (line[0:2] for line in file.lines()):
+            assert len(texts.split(",")) <= 3
+            running = running | set(texts.split(",")) if sign == "+" else running - set(texts.split(","))
+            assert len(running) <= 3
+        assert not running
+        assert {result.get() for result in results} <= {1, 2, 3}
+        assert results[0].get() >= len(file.lines()[0][1].split(","))
+        assert not ConcurrencySlot.objects.exists()
+
+    def test_batches_gather_tasks_of_several_keys(self, workers, file):
+        calls = [((), {"path": file.path, "shop": shop, "text": "x"}) for shop in "abc"]
+        results = limited_batch.delay_many(calls)
+        workers.run("-c", "1")
+        eventually(all_finished(results), what="all results")
+        assert sorted(len(line[1].split(",")) for line in file.lines() if line[0] == "+") == [3]
+
+    def test_a_unique_one_holds_its_key_while_the_batch_gathers_and_runs(self, workers, file):
+        call = {"path": file.path, "shop": "a", "text": "only"}
+        first = limited_batch.delay(**call)
+        workers.run("-c", "1")
+        eventually(lambda: RunningTask.objects.exists(), what="the claim")
+        assert limited_batch.delay(**call).id == first.id or first.ready()
+        assert first.get(timeout=30) == 1
+        assert limited_batch.delay(**call).created
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"concurrency_limit": 9}, "expected batch of task t.b to be at most 9, because without a concurrency_key"),
+            ({"concurrency_ordered": True}, "expected batch of task t.b to be at most 1, because"),
+            ({"concurrency_key": "{a b"}, "concurrency_key of task t.b to be a format string"),
+        ],
+    )
+    def test_limits_that_make_no_sense_with_it_are_refused(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            shared_task(name="t.b", batch=10, **options)(lambda requests: None)
+
+    def test_an_argument_that_a_key_needs_is_missed_at_the_call(self):
+        with pytest.raises(ValueError, match=r"concurrency_key of task .*limited_batch"):
+            limited_batch.delay(path="x", text="y", unique=False)

@@ -11,9 +11,12 @@ from django.db import transaction
 
 from djqueue import chain, control
 from djqueue.models import Queue, ReadyTask, RunningTask, ScheduledTask, Task
+from djqueue.records import Lane, Outcome
 from djqueue.store.claim import claim
+from djqueue.store.release import release
 
 from .conftest import DEFAULT, Session
+from .site.cluster_limits import one_at_a_time
 from .site.tasks import add, fails, noop
 from .test_cli_control import djqueue
 from .worker_process import Workers, all_finished, eventually
@@ -129,6 +132,27 @@ def test_a_purge_asks_and_then_cancels_what_is_in_line(session: Session, worker:
     assert not ReadyTask.objects.exists()
     assert ScheduledTask.objects.count() == RunningTask.objects.count() == 1
     assert djqueue("purge") == (0, "nothing is in line\n", "")
+
+
+def test_a_purge_takes_what_limits_hold_back_and_what_has_just_passed_them(session: Session, worker: int):
+    """The front of a line is no queue of its own, here and in the list of queues."""
+    lanes = [Lane("default!", 0), DEFAULT]
+    passed, parked, following = (one_at_a_time.delay(1) for _ in range(3))
+    (running,) = session(claim, worker, lanes, 5)
+    assert running.id == passed.id
+    session(release, worker, [Outcome.released(running.id, 1)])
+    elsewhere = one_at_a_time.apply_async((1,), queue="mail")
+    session(claim, worker, [DEFAULT, Lane("mail", 0)], 5)
+    line = {"queue": "default", "ready": 1, "parked": 2, "running": 0, "paused_until": None}
+    assert json.loads(djqueue("list", "queues", "--json")[1]) == [
+        line,
+        {**line, "queue": "mail", "ready": 0, "parked": 1},
+    ]
+    assert ReadyTask.objects.get().queue == "default!"
+
+    assert json.loads(djqueue("purge", "-Q", "default", "--force", "--json")[1]) == {"purged": 3}
+    assert {result.state for result in (passed, parked, following)} == {"REVOKED"}
+    assert [one.id for one in session(claim, worker, [Lane("mail!", 0)], 5)] == [elsewhere.id]
 
 
 def test_a_purge_leaves_out_what_it_is_told_to(monkeypatch: Any):

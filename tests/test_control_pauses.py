@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from djqueue import control
+from djqueue.exceptions import TaskExists
 from djqueue.models import Pause, Queue, ReadyTask, RunningTask, ScheduledTask, Task
 from djqueue.records import Claim
 from djqueue.results import AsyncResult
@@ -21,6 +22,7 @@ from djqueue.store.pauses import put_off as put_off_claims
 from djqueue.worker.pauses import Pauses
 
 from .conftest import DEFAULT, Session
+from .site.routing_tasks import invoice
 from .site.tasks import add, noop
 from .site.worker_tasks import notes
 from .worker_process import Notes, Workers, all_finished, eventually, stored
@@ -82,6 +84,28 @@ def test_what_is_paused_waits_and_goes_on_when_it_is_resumed(workers: Workers, w
     assert {stored(result).attempt for result in paused} == {1}
     assert control.paused() == []
     assert control.resume(**way) is False
+
+
+def test_a_unique_key_is_paused_as_it_is_stored_and_stays_held(workers: Workers):
+    """The key of a unique task begins with the task's name."""
+    way = {"key": f"{invoice.name}:invoice:7"}
+    workers.run("-c", "1")
+    control.pause(**way)
+    await_known(way)
+    resting, other = invoice.delay(7), invoice.delay(8)
+    assert stored(other).state == State.SUCCEEDED
+    eventually(lambda: put_off() == 1)
+    assert invoice.delay(7).id == resting.id
+    with pytest.raises(TaskExists):
+        invoice.apply_async((7,), unique_action="error")
+    found = invoice.apply_async((7,), headers={"a": 1}, unique_action="replace")  # is put off again
+    assert found.id == resting.id
+    assert resting.state == "PENDING"
+
+    assert control.resume(**way) is True
+    assert stored(resting).attempt == 1
+    assert Task.objects.get(pk=resting.id).options["headers"] == {"a": 1}
+    assert invoice.delay(7).created
 
 
 @pytest.mark.parametrize("way", WAYS, ids=IDS)

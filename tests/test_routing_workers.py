@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from djqueue import chain
 from djqueue.beat.firing import run_now
-from djqueue.models import ReadyTask, Schedule, ScheduleRun, Task, Worker
+from djqueue.calls import check_retry_options
+from djqueue.models import RateLimit, ReadyTask, Schedule, ScheduleRun, Task, Worker
+from djqueue.rates import set_queue_rate_limit
 from djqueue.records import Claim, Lane
 from djqueue.results import FanoutResult
+from djqueue.routing import check_queue, front_of
 from djqueue.routing.selection import serves
 from djqueue.store.broadcast import cancel_deserted
 from djqueue.worker import order
@@ -116,7 +119,78 @@ class TestOrders:
         chosen = selection("*", broadcasts=["everywhere"])
         chosen.worker_id = 7
         lanes = [Lane("a", 0), Lane("b", 0), Lane("everywhere@7", 0)]
+        lanes += [Lane(front_of(lane.queue), lane.priority) for lane in lanes]
         assert not [name for name in names(chosen.ordered(lanes, [pausing])) if name.startswith(pausing)]
+        assert len(chosen.ordered(lanes, [pausing])) == 4
+
+
+class TestFronts:
+    """The front of a line is no queue of its own: it is served with its queue, or not at all."""
+
+    @pytest.mark.parametrize("name", ["mail!", "!", "!mail", "mail!now"])
+    def test_no_queue_is_called_so(self, name):
+        with pytest.raises(ValueError, match="expected the name of a queue"):
+            check_queue(name)
+        for option in ("queue", "routing_key"):
+            with pytest.raises(ValueError, match="expected"):
+                leaves_a_note.apply_async(("x", "y"), **{option: name})
+        with pytest.raises(ValueError, match=r"names? of a queue"):
+            check_retry_options("t", {"queue": name})
+
+    @pytest.mark.parametrize("queues", ["mail!", "*!", "!mail!", "mai?!"])
+    def test_no_worker_is_told_to_serve_one(self, queues):
+        with pytest.raises(ValueError, match="expected --queues to hold names of queues"):
+            selection(queues)
+        with pytest.raises(ValueError, match="expected --exclude-queues"):
+            selection("*", queues)
+        with pytest.raises(ValueError, match="expected queue"):
+            selection("*").add(queues)
+
+    @pytest.mark.parametrize(
+        ("queues", "served"),
+        [("*", True), ("mail", True), ("mail,!mail?", True), ("mail?", False), ("*,!mail", False), ("other", False)],
+    )
+    def test_it_is_served_if_its_queue_is(self, queues, served):
+        chosen = selection(queues)
+        assert chosen.rank("mail") == chosen.rank("mail!")
+        assert (chosen.rank("mail!") is not None) is served
+        assert bool(chosen.ordered([Lane("mail!", 0)])) is served
+
+    @pytest.mark.parametrize("order", ["strict", "round-robin", "weighted"])
+    def test_it_comes_before_the_rest_of_its_line_and_has_no_turn_of_its_own(self, order):
+        chosen = selection("*", order=order)
+        lanes = [Lane("a", 0), Lane("a!", 0), Lane("b", 0), Lane("b!", 0), Lane("a", 5)]
+        orders = [chosen.ordered(lanes) for _ in range(8)]
+        for found in orders:
+            assert sorted(found) == sorted(lanes)
+            assert found.index(Lane("a!", 0)) == found.index(Lane("a", 0)) - 1
+            assert found.index(Lane("b!", 0)) == found.index(Lane("b", 0)) - 1
+            assert found.index(Lane("a", 5)) < found.index(Lane("a!", 0))
+        if order != "strict":
+            assert Counter(found[0].queue for found in orders) == {"a": 4, "b!": 4}
+
+    def test_it_has_the_weight_of_its_queue(self):
+        chosen = selection("a=3,b", order="weighted")
+        first = [chosen.ordered([Lane("a", 0), Lane("a!", 0), Lane("b", 0)])[0].queue for _ in range(8)]
+        assert Counter(first) == {"a!": 6, "b": 2}
+
+    def test_only_the_worker_that_it_is_for_serves_that_of_a_broadcast(self):
+        chosen = selection("every*", broadcasts=["everywhere"])
+        chosen.worker_id = 7
+        assert [chosen.rank(name) for name in ("everywhere@7!", "everywhere@8!", "everywhere!")] == [0, None, 0]
+
+    def test_it_ages_with_its_line(self, monkeypatch):
+        now = [1000.0]
+        monkeypatch.setattr("djqueue.worker.queues.monotonic", lambda: now[0])
+        monkeypatch.setattr("djqueue.worker.order.monotonic", lambda: now[0])
+        chosen = selection("*", aging=1.0)
+        high, low, front = Lane("q", 5), Lane("q", 0), Lane("q!", 0)
+        chosen.ordered([high, low])
+        now[0] += 6
+        chosen.claimed([claim_of(high)], full=True)
+        assert chosen.ordered([high, low, front]) == [front, low, high]
+        chosen.claimed([], full=True)  # all that it met was held back by limits
+        assert chosen.ordered([high, low, front]) == [front, low, high]
 
 
 class TestAging:
@@ -134,7 +208,7 @@ class TestAging:
         for second in range(seconds):
             now[0] += 1
             first = chosen.ordered([self.HIGH, self.LOW])[0]
-            chosen.claimed([claim_of(first)] * 10, 10 if full else 11)
+            chosen.claimed([claim_of(first)] * 10, full=full)
             if first == self.LOW:
                 served.append(second)
         return served
@@ -157,9 +231,9 @@ class TestAging:
         chosen = selection("*", aging=1.0)
         chosen.ordered([self.HIGH, self.LOW])
         now[0] += 500
-        chosen.claimed([claim_of(self.HIGH)], 1)
+        chosen.claimed([claim_of(self.HIGH)], full=True)
         assert chosen.ordered([self.HIGH, self.LOW])[0] == self.LOW
-        chosen.claimed([claim_of(self.HIGH)], 1)  # the low one came first and had nothing
+        chosen.claimed([claim_of(self.HIGH)], full=True)  # the low one came first and had nothing
         assert chosen.ordered([self.HIGH, self.LOW])[0] == self.HIGH
 
 
@@ -258,15 +332,24 @@ class TestBroadcasts:
         reload_cache.delay("x")
         assert ReadyTask.objects.get().queue == "everywhere"
 
-    def test_what_a_worker_left_behind_is_cancelled(self, session):
+    @pytest.mark.parametrize("in_front", [False, True])
+    def test_what_a_worker_left_behind_is_cancelled(self, session, in_front):
         alive, gone = session.new_worker("alive"), session.new_worker("gone")
         result = reload_cache.delay("x")
         for worker_id in (alive, gone):
             session.sql("INSERT INTO djqueue_queue (name) VALUES (%s)", f"everywhere@{worker_id}")
         Worker.objects.filter(pk=gone).delete()
+        (line,) = ReadyTask.objects.filter(queue=f"everywhere@{gone}").values_list("pk", flat=True)
+        if in_front:
+            ReadyTask.objects.filter(pk=line).update(queue=f"everywhere@{gone}!")
         assert session(cancel_deserted, ["everywhere"]) == 1
         assert [copy.state for copy in result.copies] == ["PENDING", "REVOKED"]
         assert session(cancel_deserted, ["everywhere"]) == 0
+
+    def test_a_rate_limit_of_such_a_queue_is_refused(self):
+        with pytest.raises(ValueError, match=r"expected a queue that is no broadcast queue, .*, got: 'everywhere'"):
+            set_queue_rate_limit("everywhere", "1/s")
+        assert not RateLimit.objects.exists()
 
     def test_a_plain_queue_with_such_a_name_is_left_alone(self, session):
         reload_cache.apply_async(("x",), queue="mail@77")

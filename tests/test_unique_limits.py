@@ -263,6 +263,9 @@ def test_calls_race_with_limits_and_no_last_argument_is_lost(connect, in_thread)
     idle = 0
     while idle < 3:
         claims = session(claim, worker, LANES, 2)
+        standing = [task_id for task_id, place in session.places().items() if place in ("ready", "parked")]
+        waiting = [task.args[0] for task in Task.objects.filter(pk__in=standing)]
+        assert len(waiting) == len(set(waiting))
         for one in claims:
             task = Task.objects.get(pk=one.id)
             done[task.args[0]] = int(task.kwargs["text"])

@@ -20,8 +20,7 @@ from djqueue.conf import settings
 from djqueue.limits import parse_rate
 from djqueue.models import ParkedTask, RateLimit
 from djqueue.models.limits import Limited
-from djqueue.rates import has_changed, set_queue_rate_limit, set_rate_limit
-from djqueue.routing import check_queue
+from djqueue.rates import check_limited_queue, has_changed, set_queue_rate_limit, set_rate_limit
 from djqueue.store.gates import SEPARATOR
 
 from . import display
@@ -62,7 +61,7 @@ class RateLimitForm(ModelForm):
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if cleaned.get("kind") == Limited.QUEUE and cleaned.get("name"):
             try:
-                check_queue(cleaned["name"])
+                check_limited_queue(cleaned["name"])
             except ValueError as error:
                 self.add_error("name", str(error))
         return cleaned

@@ -7,12 +7,15 @@ from typing import NamedTuple
 
 from django.db.backends.utils import CursorWrapper
 
+from djqueue.routing import FRONT
+
 COUNTED = 10_000
 """Tasks of a queue that are counted."""
 
 # Queues by loose index scan: one probe of the primary key for each, however long the line is. A queue that no worker
-# has met yet has no row of its own.
-QUEUES = """
+# has met yet has no row of its own. The front of a line counts with the line. Parked tasks have no index by queue, so
+# all of them are counted.
+QUEUES = f"""
 WITH RECURSIVE in_line AS (
     (SELECT queue FROM djqueue_readytask ORDER BY queue, priority, seq LIMIT 1)
     UNION ALL
@@ -22,15 +25,22 @@ WITH RECURSIVE in_line AS (
     )
     FROM in_line WHERE in_line.queue IS NOT NULL
 ),
+held_back AS (
+    SELECT task.queue, count(*) AS tasks
+    FROM djqueue_parkedtask AS parked JOIN djqueue_task AS task ON task.id = parked.task_id
+    GROUP BY task.queue
+),
 known AS (
-    SELECT queue AS name FROM in_line WHERE queue IS NOT NULL
+    SELECT rtrim(queue, '{FRONT}') AS name FROM in_line WHERE queue IS NOT NULL
+    UNION SELECT queue FROM held_back
     UNION SELECT name FROM djqueue_queue
 )
 SELECT
     known.name,
     (SELECT count(*) FROM (
-        SELECT FROM djqueue_readytask WHERE queue = known.name LIMIT %s
+        SELECT FROM djqueue_readytask WHERE queue IN (known.name, known.name || '{FRONT}') LIMIT %s
     ) AS line),
+    coalesce((SELECT tasks FROM held_back WHERE held_back.queue = known.name), 0),
     coalesce(held.tasks, 0),
     CASE WHEN queue.paused_until > statement_timestamp() THEN queue.paused_until END
 FROM known
@@ -53,18 +63,31 @@ FOR UPDATE SKIP LOCKED
 """
 BEFORE_ALL = (-32768, 0)
 
+NEXT_PARKED = """
+SELECT parked.task_id::text
+FROM djqueue_parkedtask AS parked
+JOIN djqueue_task AS task ON task.id = parked.task_id
+WHERE task.queue = %s AND parked.task_id > %s
+ORDER BY parked.task_id
+LIMIT %s
+FOR UPDATE OF parked SKIP LOCKED
+"""
+BEFORE_PARKED = "00000000-0000-0000-0000-000000000000"
+
 
 class QueueLine(NamedTuple):
-    """A queue: tasks in line, counted up to ``COUNTED``, and running, and until when it is paused, if it is."""
+    """A queue: tasks in line, counted up to ``COUNTED``, those that limits hold back, those that run, and until when it
+    is paused, if it is."""
 
     name: str
     ready: int
+    parked: int
     running: int
     paused_until: datetime | None
 
 
 def queue_lines(cursor: CursorWrapper) -> list[QueueLine]:
-    """Return every queue that has tasks in line, or that a worker has met."""
+    """Return every queue that has tasks in line or held back, or that a worker has met."""
     cursor.execute(QUEUES, (COUNTED,))
     return [QueueLine._make(row) for row in cursor.fetchall()]
 
@@ -76,3 +99,10 @@ def next_in_line(
     cursor.execute(NEXT, (queue, *after, limit))
     rows = cursor.fetchall()
     return [row[2] for row in rows], (rows[-1][0], rows[-1][1]) if rows else after
+
+
+def next_parked(cursor: CursorWrapper, queue: str, after: str, limit: int) -> tuple[list[str], str]:
+    """Lock and return tasks of a queue that limits hold back, by their ids, and the last of these."""
+    cursor.execute(NEXT_PARKED, (queue, after, limit))
+    ids = [row[0] for row in cursor.fetchall()]
+    return ids, ids[-1] if ids else after

@@ -89,7 +89,13 @@ def queues() -> list[dict[str, Any]]:
     with connections[settings.DATABASE].cursor() as cursor:
         lines = queue_lines(cursor)
     return [
-        {"queue": line.name, "ready": line.ready, "running": line.running, "paused_until": line.paused_until}
+        {
+            "queue": line.name,
+            "ready": line.ready,
+            "parked": line.parked,
+            "running": line.running,
+            "paused_until": line.paused_until,
+        }
         for line in lines
     ]
 

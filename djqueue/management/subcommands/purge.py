@@ -16,9 +16,9 @@ from djqueue.store.lines import COUNTED, QueueLine, queue_lines
 HELP = "drop what waits in line"
 
 DESCRIPTION = """\
-Cancels every task that is in line, in some queues or in all. They end as
-REVOKED, and so do the later steps of their workflows. What runs, or is not due
-yet, stays. Asks before it does anything.
+Cancels every task that is in line, in some queues or in all, also if a limit
+holds it back. They end as REVOKED, and so do the later steps of their
+workflows. What runs, or is not due yet, stays. Asks before it does anything.
 """
 EXAMPLES = """\
 examples:
@@ -66,7 +66,11 @@ def _chosen(lines: list[QueueLine], options: dict[str, Any]) -> list[QueueLine]:
     for name in [*asked, *excluded]:
         if name not in known:
             raise CommandError(f"unknown queue {name!r}. {did_you_mean(name, known) if known else 'There is none.'}")
-    return [known[name] for name in asked or known if name not in excluded and known[name].ready]
+    return [known[name] for name in asked or known if name not in excluded and _waiting(known[name])]
+
+
+def _waiting(line: QueueLine) -> int:
+    return line.ready + line.parked
 
 
 def _names(given: str | None) -> list[str]:
@@ -76,7 +80,7 @@ def _names(given: str | None) -> list[str]:
 def _agreed(command: BaseCommand, lines: list[QueueLine]) -> bool:
     command.stdout.write("This drops what is in line:")
     for line in lines:
-        count = f"{line.ready:,} or more" if line.ready >= COUNTED else f"{line.ready:,}"
+        count = f"{_waiting(line):,}" + (" or more" if line.ready >= COUNTED else "")
         command.stdout.write(f"  {line.name}: {count} tasks")
     try:
         return input("Type yes to go on: ").strip().lower() == "yes"
