@@ -69,7 +69,7 @@ def test_the_examples_in_python_run(workers: Workers, known_commands: None, tmp_
         exec(text, {"control": control})
     eventually(lambda: worker.process.poll() is not None)
     exec(pauses, {"tomorrow": timezone.now() + timezone.timedelta(days=1)})
-    assert [one.kind for one in control.paused()] == ["key", "task"]
+    assert [one.kind for one in control.paused()] == ["key", "key", "task"]
     names: dict[str, Any] = {"__name__": "shop.tasks", "shutil": __import__("shutil"), "cache": None}
     exec(commands, names)
     assert str(catalogue.find("disk_free")) == "disk_free(path: str = '/')"
