@@ -326,6 +326,19 @@ class TestElsewhere:
         chain(invoice.si(1).set(unique=False), noop.si()).delay()
         assert Task.objects.count() == 2
 
+    def test_nor_is_it_an_errback(self):
+        with pytest.raises(TypeError, match="is unique, and so cannot be a step of a workflow"):
+            noop.apply_async(link_error=invoice.si(1))
+        result = noop.apply_async(link_error=invoice.si(1).set(unique=False))
+        (errback,) = Task.objects.get(pk=result.id).options["link_error"]
+        assert "unique_key" not in errback["options"]
+
+    @pytest.mark.parametrize("option", ["link", "link_error"])
+    def test_a_call_that_is_followed_by_another_is_a_workflow(self, option):
+        with pytest.raises(TypeError, match="is unique, and so cannot be a step of a workflow"):
+            invoice.apply_async((1,), **{option: noop.si()})
+        assert not Task.objects.exists()
+
     def test_a_single_signature_is_a_call(self):
         assert invoice.s(1).delay().id == invoice.s(1).delay().id
 

@@ -122,7 +122,11 @@ def _task_of(sig: SignatureData, id: str, options: dict[str, Any], first: tuple[
         args = (*first, *own)
     if options.get("root_id") == id:
         options["root_id"] = None
-    task = new_task(sig["task"], args, kwargs, id, options, None, limits)
+    return _step(new_task(sig["task"], args, kwargs, id, options, None, limits))
+
+
+def _step(task: NewTask) -> NewTask:
+    """Return a task that is started where others end. Raises ``TypeError`` or ``ValueError`` for one that cannot be."""
     if task.unique is not None:
         raise TypeError(
             f"{task.name} is unique, and so cannot be a step of a workflow, which would wait for ever if another task "
@@ -151,7 +155,7 @@ def planned_errback(errback: Any) -> dict[str, Any]:
         args, kwargs = _stored(definition, sig, before=before)
         if stream_of(limits):  # the failure that makes it comes at no time that has a place in a stream
             limits = {name: value for name, value in limits.items() if name == "rate_key"}
-    row = new_task(sig["task"], args, kwargs, None, kept, None, limits)
+    row = _step(new_task(sig["task"], args, kwargs, None, kept, None, limits))
     stored = {"task": row.name, "queue": row.queue, "priority": row.priority, "immutable": bool(sig.immutable)}
     texts = {"args": row.args, "kwargs": row.kwargs, "options": row.options or "{}"}
     return {**stored, **{name: json.loads(text) for name, text in texts.items()}}
