@@ -229,6 +229,17 @@ def test_only_what_a_pause_has_put_off_is_brought_forward_and_in_steps(session: 
     assert ScheduledTask.objects.get(task_id=eta.id).run_at > timezone.now() + timedelta(minutes=50)
 
 
+def test_a_look_at_what_is_put_off_stands_in_the_way_of_no_cancellation(session: Session):
+    resting = noop.apply_async(countdown=3600)
+    ScheduledTask.objects.update(reason=ScheduleReason.PAUSED)
+    control.pause(task=noop.name)
+    session.sql("BEGIN")
+    session(bring_forward, None, 7)
+    assert control.revoke(resting.id) == {resting.id}
+    session.sql("COMMIT")
+    assert resting.state == "REVOKED"
+
+
 def test_what_a_worker_puts_off_that_has_not_heard_of_the_end_comes_back_all_the_same(
     workers: Workers, session: Session
 ):

@@ -52,7 +52,8 @@ SELECT FROM ended WHERE until > statement_timestamp()
 # others would be held up. So it is claimed like any other and put off in one move until its pause ends, which costs
 # nothing where nothing is paused. Whatever ends or shortens a pause, workers then look through what was put off, by the
 # index of it alone, and bring forward what waits longer than it must. They do so for as long as a worker that has not
-# heard of it can still put something off, which is a lease.
+# heard of it can still put something off, which is a lease. Only what is moved is locked: a cancellation passes over
+# what is locked, and nobody would claim the task and heed its note before the pause ends.
 BRING_FORWARD = f"""
 WITH looked AS MATERIALIZED (
     SELECT waiting.run_at, waiting.task_id
@@ -61,7 +62,6 @@ WITH looked AS MATERIALIZED (
         AND (waiting.run_at, waiting.task_id) > (%(run_at)s::timestamptz, %(task_id)s::uuid)
     ORDER BY waiting.run_at, waiting.task_id
     LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
 ),
 target AS MATERIALIZED (
     SELECT looked.run_at, looked.task_id, coalesce(
@@ -82,11 +82,20 @@ target AS MATERIALIZED (
     ) AS until
     FROM looked
 ),
-moved AS (
-    UPDATE djqueue_scheduledtask AS waiting
-    SET run_at = target.until
+held AS MATERIALIZED (
+    SELECT place.ctid AS spot, target.until
     FROM target
-    WHERE waiting.run_at = target.run_at AND waiting.task_id = target.task_id AND target.until < target.run_at
+    CROSS JOIN LATERAL (
+        SELECT waiting.ctid
+        FROM djqueue_scheduledtask AS waiting
+        WHERE waiting.task_id = target.task_id AND waiting.run_at = target.run_at
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    ) AS place
+    WHERE target.until < target.run_at
+),
+moved AS (
+    UPDATE djqueue_scheduledtask AS waiting SET run_at = held.until FROM held WHERE waiting.ctid = held.spot
 )
 SELECT run_at::text, task_id::text FROM looked ORDER BY run_at, task_id
 """
