@@ -329,6 +329,9 @@ def test_orders_that_make_no_sense_are_answered_with_an_error(workers: Workers):
         ("autoscale", {"max": 1, "min": 2}, "expected max to be min or more, and min 1 or more, got: max=1, min=2"),
         ("add_consumer", {"queue": "a b"}, "expected queue to hold names of queues"),
         ("add_consumer", {"queue": " "}, "expected queue to name a queue, got: ' '"),
+        ("add_consumer", {"queue": "!mail"}, "expected queue to name a queue, got: '!mail'"),
+        ("add_consumer", {"queue": "mail=2"}, "expected queue to name a queue, got: 'mail=2'"),
+        ("add_consumer", {"queue": "mail!"}, "expected queue to hold names of queues"),
         ("time_limit", {"task_name": "x", "hard": 1, "soft": 2}, "expected soft to be at most hard (1 s), got: 2"),
         ("time_limit", {"task_name": "x", "hard": -1}, "expected hard to be"),
     ]:

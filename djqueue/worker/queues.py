@@ -128,5 +128,5 @@ class QueueSelection:
 def _pattern(queue: str) -> str:
     entries = selection.parse([queue], "queue")
     if len(entries.patterns) != 1 or entries.weights or entries.excluded:
-        raise ValueError(f"expected queue to name a queue, or to be a pattern, got: {queue!r}")
+        raise ValueError(f"expected queue to name a queue, got: {queue!r}")
     return entries.patterns[0]
