@@ -44,6 +44,11 @@ SELECT parked.gate FROM djqueue_parkedtask AS parked WHERE parked.gate LIKE 'key
 GROUP BY parked.gate
 HAVING max(parked.slots) > (SELECT count(*) FROM djqueue_concurrencyslot AS slot WHERE slot.gate = parked.gate)
 """
+UNFINISHED_TWICE = """
+SELECT options ->> 'unique_key', count(*) FROM djqueue_task AS task
+WHERE options ? 'unique_key' AND NOT EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = task.id)
+GROUP BY 1 HAVING count(*) > 1
+"""
 
 
 class Life:
@@ -80,6 +85,26 @@ class Life:
             result = kind.apply_async(args, **({} if kind is in_order else options))
             if kind is in_order:
                 self.streams.setdefault(key, []).append(result.id)
+
+    def enqueue_unique(self) -> None:
+        """Call tasks of which some are there already, and may wait for another key, in another place or with a time."""
+        chance = self.chance
+        for _ in range(chance.randrange(1, 6)):
+            key = chance.randrange(3)
+            kind, *args = chance.choice(
+                [
+                    (one_at_a_time, f"one{key}"),
+                    (both, f"one{key}"),
+                    (two_at_a_time, f"two{key}"),
+                    (once_an_hour,),
+                    (in_order, f"unique{key}", 0),
+                ]
+            )
+            options = {"unique_key": f"{chance.randrange(3)}", "priority": chance.choice([0, 0, 5])}
+            options["unique_action"] = chance.choice(["skip", "replace", "replace", "reschedule"])
+            if chance.random() < 0.2:
+                options["countdown"] = 3600
+            kind.apply_async(args, **options)
 
     def claim(self) -> None:
         worker = self.chance.choice(self.workers)
@@ -160,6 +185,7 @@ class Life:
             assert highest <= limit_of(gate), gate
             assert number <= limit_of(gate), gate
         assert self.session.sql(PARKED_BESIDE_FREE) == []
+        assert self.session.sql(UNFINISHED_TWICE) == []
 
     def unslotted(self, gate: str) -> int:
         """Return how many run that expired while they were parked: a worker only tells them that it is too late."""
@@ -193,7 +219,7 @@ def limit_of(gate: str) -> int:
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_happens(session: Session, seed: int) -> None:
     life = Life(session, seed)
-    acts = [life.settle] * 3 + [life.claim] * 3 + [life.enqueue] * 3
+    acts = [life.settle] * 3 + [life.claim] * 3 + [life.enqueue] * 3 + [life.enqueue_unique] * 3
     acts += [life.fail, life.make_again, life.put_back, life.lose, life.kill_worker, life.cancel, life.expire]
     acts += [life.pass_time]
     for _ in range(STEPS):
