@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 
 from djqueue.records import Claim, Lane
 
+from .arrays import array_literal, quoted
 from .functions import Function
 
 # Why this shape. One lane is one queue and priority; within it the primary key yields rows in claim order, so there is
@@ -114,8 +115,8 @@ async def claim(connection: AsyncConnection, worker_id: int, lanes: Sequence[Lan
 def claim_parameters(worker_id: int, lanes: Sequence[Lane], wanted: int) -> tuple[Any, ...]:
     return (
         worker_id,
-        [lane.queue for lane in lanes],
-        [lane.priority for lane in lanes],
-        [lane.floor for lane in lanes],
+        array_literal(quoted(lane.queue) for lane in lanes),
+        array_literal(str(lane.priority) for lane in lanes),
+        array_literal(str(lane.floor) for lane in lanes),
         wanted,
     )
