@@ -108,7 +108,7 @@ def test_every_module_has_a_layer():
 
 def test_relative_and_absolute_imports_are_understood():
     """The other tests rest on this."""
-    assert "djqueue.store.settle" in imports("djqueue.store.release")
+    assert "djqueue.store.settle" in imports("djqueue.store.exchange")
     assert "djqueue.records" in imports("djqueue.store.release")
     assert "djqueue.store.results" in imports("djqueue.results")
     assert "djqueue.models.task" in imports("djqueue.models")

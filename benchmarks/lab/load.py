@@ -7,6 +7,7 @@ database's clock. The start of the worker is not counted; the time in which it l
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 import psycopg
@@ -48,7 +49,12 @@ class Load(NamedTuple):
 
 def empty(connection: psycopg.Connection) -> None:
     """Forget all tasks, and write out what earlier runs have left to write."""
-    connection.execute(f"TRUNCATE {TABLES}")
+    emptied = False
+    while not emptied:
+        # A worker that looks at the queue meanwhile takes its locks in an order of its own.
+        with suppress(psycopg.errors.DeadlockDetected):
+            connection.execute(f"TRUNCATE {TABLES}")
+            emptied = True
     connection.execute("CHECKPOINT")
 
 

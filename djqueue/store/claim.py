@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from djqueue.records import Claim, Claims, Lane
 from djqueue.routing import FRONT, front_of, line_of
 
+from .arrays import array_literal, quoted
 from .divert import divert
 from .functions import Function
 from .gates import FIRST_GATE, admit
@@ -167,8 +168,8 @@ async def _claim(
 def claim_parameters(worker_id: int, lanes: Sequence[Lane], wanted: int) -> tuple[Any, ...]:
     return (
         worker_id,
-        [lane.queue for lane in lanes],
-        [lane.priority for lane in lanes],
-        [lane.floor for lane in lanes],
+        array_literal(quoted(lane.queue) for lane in lanes),
+        array_literal(str(lane.priority) for lane in lanes),
+        array_literal(str(lane.floor) for lane in lanes),
         wanted,
     )

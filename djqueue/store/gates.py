@@ -22,8 +22,8 @@ from psycopg import AsyncConnection
 
 from djqueue.routing import FRONT
 
+from .arrays import array_literal
 from .functions import Block
-from .settle import array_literal
 
 LOCK_CLASS = 1684697451
 """The first key of the advisory locks of concurrency keys: ``djqk`` in ASCII."""

@@ -9,9 +9,9 @@ from psycopg import AsyncConnection
 from djqueue.records import Outcome
 
 from .advance import advance
+from .arrays import array_literal
 from .functions import Function
 from .gates import vacate
-from .settle import array_literal
 
 # Why this shape. Fenced and ordered like settling. Every loss leaves a row in TaskAttempt, and those rows are the
 # count that the crash limit looks at: no counter to keep in step. What was marked to run at most once fails at its

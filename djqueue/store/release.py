@@ -8,9 +8,9 @@ from psycopg import AsyncConnection
 
 from djqueue.records import Outcome
 
+from .arrays import array_literal
 from .functions import Function
 from .gates import vacate
-from .settle import array_literal
 
 # Why this shape. Fenced and ordered like settling. The row gets a new place in line (a fresh seq): the floor protocol
 # forbids to bring an old one back. What was marked to run at most once has started, and is not released.

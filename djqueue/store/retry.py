@@ -10,9 +10,9 @@ from psycopg import AsyncConnection
 from djqueue.records import Outcome
 from djqueue.serializers import encode
 
+from .arrays import array_literal
 from .functions import Function
 from .gates import vacate
-from .settle import array_literal
 
 # Why this shape. Fenced and ordered like settling. Each retry leaves a row in TaskAttempt, and those rows are the count
 # that the next claim reports: no counter to keep in step. What is due at once goes straight into line. 11 is
