@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from time import monotonic
 
 from psycopg import AsyncConnection
@@ -76,8 +77,10 @@ class Lookout:
         self._next_look = monotonic() + self._pause
         self._pause = min(self._poll_max, self._pause * 2)
 
-    def parked(self) -> None:
-        """Limited tasks were met: those that pass stand in lanes that may not be known yet."""
+    def parked(self, lanes: Iterable[Lane]) -> None:
+        """Limited tasks were met. Those that pass will stand in these lanes; others behind them may in unknown ones."""
+        for lane in lanes:
+            self._lanes.setdefault((lane.queue, lane.priority), lane)
         self._next_survey = min(self._next_survey, self._surveyed + SURVEY)
 
     async def survey(self, connection: AsyncConnection, *, force: bool = False) -> bool:
