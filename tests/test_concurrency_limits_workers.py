@@ -79,7 +79,7 @@ def assert_all_done(results: list[AsyncResult]) -> None:
 
 
 def test_limits_hold_for_several_workers_and_everything_runs(workers: Workers, file: Notes):
-    results = enqueue(file, 0.001)
+    results = enqueue(file, 0.01)
     for pool, slots in (("processes", 2), ("processes", 2), ("threads", 4)):
         workers.start("-P", pool, "-c", str(slots))
     assert_all_done(results)
