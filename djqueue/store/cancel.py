@@ -142,19 +142,19 @@ def cancel(
     """
     values = {"error": error, "terminate": terminate, "signum": signum}
     cursor.execute(JOINED, (list(ids),))
-    joined = [row[0] for row in cursor.fetchall()]
+    joined = {row[0] for row in cursor.fetchall()}
     if not joined:
         return _cancel(cursor, ids, values)
-    alone = [task_id for task_id in ids if task_id not in set(joined)]
+    alone = [task_id for task_id in ids if task_id not in joined]
     cancelled = _cancel(cursor, alone, values) if alone else set()
     if cursor.db.in_atomic_block:
         # Its workflow, or its key, would stand still until this transaction ends.
-        later = partial(cancel_later, cursor.db, joined, error, terminate=terminate, signum=signum)
+        later = partial(cancel_later, cursor.db, sorted(joined), error, terminate=terminate, signum=signum)
         transaction.on_commit(later, using=cursor.db.alias)
         return cancelled
     with transaction.atomic(using=cursor.db.alias):
         lock_workflows_of(cursor, joined)
-        ended = _cancel(cursor, joined, values)
+        ended = _cancel(cursor, sorted(joined), values)
         advance_with(cursor, ended)
         vacate_with(cursor, ended)
     return cancelled | ended

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from djqueue.records import Lane
 from djqueue.store import floor
 from djqueue.store.lanes import discover
+from djqueue.store.promote import promote
 
 from .pauses import Pauses
 from .queues import QueueSelection
@@ -99,9 +100,12 @@ class Lookout:
 
     async def look_at_pauses(self, connection: AsyncConnection) -> float:
         """Learn what is paused; return the seconds until the next look. For a connection beside that of claims."""
-        if await self.pauses.read(connection):
+        news = await self.pauses.read(connection)
+        next_sweep = await self.pauses.sweep(connection)
+        if news:
+            await promote(connection)  # what may start again does so now
             self.wake()
-        return min(PAUSES_LISTENING if self.listening else PAUSES, await self.pauses.sweep(connection))
+        return min(PAUSES_LISTENING if self.listening else PAUSES, next_sweep)
 
     async def raise_floors(self, connection: AsyncConnection) -> None:
         """Take the next step of the floor protocol if claims have left dead entries behind."""
