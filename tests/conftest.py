@@ -17,7 +17,7 @@ from djqueue.doctor import check_invariants
 from djqueue.records import Lane
 from djqueue.store.workers import WorkerRow, register
 
-from .worker_process import Notes, Workers, running_workers
+from .worker_process import Kept, KeptWorker, Notes, Workers, running_workers
 
 DEFAULT = Lane("default", 0)
 LONGEST_VERB = 60.0
@@ -144,6 +144,37 @@ def lasting_workers(django_db_setup: None, django_db_blocker: Any) -> Iterator[W
         finally:
             call_command("flush", interactive=False, verbosity=0)
             django_connection.close()
+
+
+KEPT = KeptWorker()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """End the kept worker before a test that commits tasks and does not count on it."""
+    names = getattr(item, "fixturenames", ())
+    marker = item.get_closest_marker("django_db")
+    commits = {"transactional_db", "lasting_workers"}.intersection(names) or (
+        marker is not None and marker.kwargs.get("transaction")
+    )
+    if commits and "kept" not in names:
+        KEPT.end()
+
+
+@pytest.fixture(scope="session")
+def kept_worker(django_db_setup: None) -> Iterator[KeptWorker]:
+    """Ended before the database is."""
+    yield KEPT
+    KEPT.end()
+
+
+@pytest.fixture
+def kept(transactional_db: None, kept_worker: KeptWorker) -> Iterator[Kept]:
+    """Get a worker that is there already if the last test wanted the same: ``kept("-c", "1", LEASE=5)``.
+
+    For tests that do nothing to the worker but enqueue tasks which end.
+    """
+    yield kept_worker.run
+    kept_worker.after_test()
 
 
 @pytest.fixture

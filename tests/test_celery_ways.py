@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from djqueue.states import Ending, State
 
 from .site import celery_tasks as site
 from .site.tasks import add, noop
-from .worker_process import Notes, Workers, eventually, stored
+from .worker_process import Kept, Notes, WorkerProcess, Workers, eventually, stored
 
 
 @pytest.fixture
-def worker(workers: Workers) -> Iterator[object]:
-    return workers.run("-c", "1")
+def worker(kept: Kept) -> WorkerProcess:
+    return kept("-c", "1")
 
 
 class TestRetries:

@@ -61,7 +61,7 @@ from .site.models import Mark
 from .site.payload_tasks import Mine, Touch
 from .site.typed_tasks import LemonCard, WithSecret
 from .test_serializers import enveloped, plain, quick, raised, same, texts, through_jsonb
-from .worker_process import Workers, eventually, stored
+from .worker_process import Kept, Workers, eventually, stored
 
 ALL = ["json", "msgpack", "yaml", "pickle", "reversed"]
 KEY, OLD_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
@@ -682,16 +682,16 @@ class TestErrors:
         assert "returns_mine" not in workers.logs(), "no failure was logged"
         assert payload_tasks.returns_mine.apply(ignore_result=True).successful()
 
-    def test_a_result_of_100_mb_costs_neither_the_worker_nor_its_executor(self, workers: Workers):
-        workers.run("--concurrency", "1", IMPORTS=IMPORTS)
+    def test_a_result_of_100_mb_costs_neither_the_worker_nor_its_executor(self, kept: Kept):
+        kept("--concurrency", "1", IMPORTS=IMPORTS)
         with pytest.raises(EncodeError, match=r"at most 16,777,216 bytes as JSON .*, got: 133,333,"):
             payload_tasks.returns_bytes.delay(100_000_000).get(timeout=60)
         assert payload_tasks.returns.delay(1).get(timeout=30) == 1
 
-    def test_a_definition_that_changed_since_the_call_is_a_failure_that_says_so(self, workers: Workers):
+    def test_a_definition_that_changed_since_the_call_is_a_failure_that_says_so(self, kept: Kept):
         older = define(lambda value, unit: None, name=payload_tasks.returns.name)
         renamed = define(lambda number: None, name=payload_tasks.returns.name)
-        workers.run("--concurrency", "1", IMPORTS=IMPORTS)
+        kept("--concurrency", "1", IMPORTS=IMPORTS)
         for result, said in (
             (older.delay(1, "kg"), "takes 1 positional argument but 2 were given"),
             (renamed.delay(number=1), "got an unexpected keyword argument 'number'"),
@@ -764,9 +764,9 @@ class TestWorkers:
         assert not file.exists(), "nothing was unpickled"
         assert payload_tasks.returns.delay(1).get(timeout=30) == 1, "and the worker goes on"
 
-    def test_a_caller_refuses_what_it_does_not_accept(self, workers: Workers):
+    def test_a_caller_refuses_what_it_does_not_accept(self, kept: Kept):
         settings = {"RESULT_SERIALIZER": "pickle", "ACCEPT_CONTENT": ALL}
-        workers.run("--concurrency", "1", IMPORTS=IMPORTS, **settings)
+        kept("--concurrency", "1", IMPORTS=IMPORTS, **settings)
         result = payload_tasks.returns_mine.delay()
         assert stored(result).state == State.SUCCEEDED
         with pytest.raises(SecurityError, match="refused to read a payload of serializer 'pickle'"):
@@ -776,9 +776,9 @@ class TestWorkers:
 
     @pytest.mark.parametrize("codec", [{}, FERNET], ids=["open", "encrypted"])
     @pytest.mark.parametrize("serializer", ["json", "msgpack"])
-    def test_a_retry_may_change_some_arguments_and_keeps_the_others(self, workers: Workers, serializer, codec):
+    def test_a_retry_may_change_some_arguments_and_keeps_the_others(self, kept: Kept, serializer, codec):
         settings = {"SERIALIZER": serializer, "ACCEPT_CONTENT": ALL, **codec}
-        workers.run("--concurrency", "1", IMPORTS=IMPORTS, **settings)
+        kept("--concurrency", "1", IMPORTS=IMPORTS, **settings)
         with override_settings(DJQUEUE={**djqueue_settings_given(), **settings}):
             # A large float is what jsonb would give back as an integer.
             result = payload_tasks.gathers.delay([1e22], times=3)
@@ -788,14 +788,14 @@ class TestWorkers:
         assert isinstance(task.args, list) == (serializer == "json" and not codec)
         assert (str(task.args).count("1e+22") == 4) == isinstance(task.args, list)
 
-    def test_a_retry_may_choose_another_serializer(self, workers: Workers):
-        workers.run("--concurrency", "1", IMPORTS=IMPORTS, ACCEPT_CONTENT=ALL)
+    def test_a_retry_may_choose_another_serializer(self, kept: Kept):
+        kept("--concurrency", "1", IMPORTS=IMPORTS, ACCEPT_CONTENT=ALL)
         with override_settings(DJQUEUE={**djqueue_settings_given(), "ACCEPT_CONTENT": ALL}):
             assert payload_tasks.gathers.delay(["a"], serializer="yaml").get(timeout=30) == ["a", "a", "a", "a", 4]
         assert Task.objects.get().args["__serializer__"] == "yaml"
 
-    def test_a_definition_may_have_a_serializer_and_a_call_another(self, workers: Workers):
-        workers.run("--concurrency", "1", IMPORTS=IMPORTS, ACCEPT_CONTENT=ALL)
+    def test_a_definition_may_have_a_serializer_and_a_call_another(self, kept: Kept):
+        kept("--concurrency", "1", IMPORTS=IMPORTS, ACCEPT_CONTENT=ALL)
         with override_settings(DJQUEUE={**djqueue_settings_given(), "ACCEPT_CONTENT": ALL}):
             results = [
                 payload_tasks.doubled.delay(Mine(2)),
@@ -822,8 +822,8 @@ class TestWorkers:
             payload_tasks.returns.apply_async((1,), serializer="pikle")
         assert not Task.objects.exists()
 
-    def test_progress_is_encrypted_as_well(self, workers: Workers):
-        workers.run("--concurrency", "1", IMPORTS=IMPORTS, **FERNET)
+    def test_progress_is_encrypted_as_well(self, kept: Kept):
+        kept("--concurrency", "1", IMPORTS=IMPORTS, **FERNET)
         with override_settings(DJQUEUE={**djqueue_settings_given(), **FERNET}):
             seen, kept = payload_tasks.shows.delay({"step": "hush"}).get(timeout=30)
         assert seen == {"step": "hush"}

@@ -29,6 +29,7 @@ from .site.pool_tasks import (
 )
 from .site.tasks import add
 from .worker_process import (
+    Kept,
     Notes,
     WorkerProcess,
     Workers,
@@ -212,9 +213,9 @@ def test_executors_end_when_their_worker_is_killed(workers: Workers, file: Notes
     assert not [executor for executor in executors if executor.is_running()]
 
 
-@pytest.mark.parametrize("pool", EVERY_POOL)
-def test_a_transaction_that_a_task_left_open_is_none_of_the_next(workers: Workers, pool: str) -> None:
-    workers.run("-P", pool, "-c", "1")
+@pytest.mark.parametrize("pool", EVERY_POOL, scope="module")
+def test_a_transaction_that_a_task_left_open_is_none_of_the_next(kept: Kept, pool: str) -> None:
+    kept("-P", pool, "-c", "1")
 
     rows = finished([counts_in_a_transaction.delay() for _ in range(3)])
 
@@ -230,11 +231,9 @@ def test_coroutines_of_one_executor_share_a_few_connections(workers: Workers) ->
     assert 1 < len({row.value for row in rows}) <= 10
 
 
-@pytest.mark.parametrize("pool", EVERY_POOL)
-def test_progress_is_shown_while_a_task_runs_and_does_not_flood_the_worker(
-    workers: Workers, file: Notes, pool: str
-) -> None:
-    workers.run("-P", pool, "-c", "1")
+@pytest.mark.parametrize("pool", EVERY_POOL, scope="module")
+def test_progress_is_shown_while_a_task_runs_and_does_not_flood_the_worker(kept: Kept, file: Notes, pool: str) -> None:
+    kept("-P", pool, "-c", "1")
     result = shows_progress.delay(file.path, 20_000)
     file.await_lines(1)
 

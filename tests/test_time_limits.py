@@ -26,7 +26,7 @@ from .site.pool_tasks import (
     sleeps_there,
 )
 from .site.tasks import noop, sleeps
-from .worker_process import Notes, Workers, all_finished, eventually, stored
+from .worker_process import Kept, Notes, Workers, all_finished, eventually, stored
 
 LIMITED = ["tests.site.limited_tasks"]
 POOLS = ["processes", "threads", "asyncio", "gevent"]
@@ -35,11 +35,9 @@ FOREVER = 60.0
 
 
 @pytest.mark.parametrize("task", [catches_its_limit, catches_its_limit_async])
-@pytest.mark.parametrize("pool", [*POOLS, "solo"])
-def test_a_soft_limit_is_raised_in_the_task_which_may_catch_it_and_return(
-    workers: Workers, pool: str, task: Any
-) -> None:
-    workers.run("-P", pool)
+@pytest.mark.parametrize("pool", [*POOLS, "solo"], scope="module")
+def test_a_soft_limit_is_raised_in_the_task_which_may_catch_it_and_return(kept: Kept, pool: str, task: Any) -> None:
+    kept("-P", pool)
 
     over = task.apply_async((FOREVER,), soft_time_limit=0.2)
     within = task.apply_async((0.05,), soft_time_limit=FOREVER)
@@ -50,8 +48,8 @@ def test_a_soft_limit_is_raised_in_the_task_which_may_catch_it_and_return(
 
 @pytest.mark.parametrize("task", [sleeps_here, sleeps_there])
 @pytest.mark.parametrize("pool", [*POOLS, "solo"])
-def test_a_soft_limit_that_is_not_caught_fails_the_task(workers: Workers, file: Notes, pool: str, task: Any) -> None:
-    worker = workers.run("-P", pool, "--soft-time-limit", "0.3")
+def test_a_soft_limit_that_is_not_caught_fails_the_task(kept: Kept, file: Notes, pool: str, task: Any) -> None:
+    worker = kept("-P", pool, "--soft-time-limit", "0.3")
     executors = worker.executors()
 
     result = task.delay(file.path, FOREVER)
@@ -63,9 +61,9 @@ def test_a_soft_limit_that_is_not_caught_fails_the_task(workers: Workers, file: 
     assert worker.executors() == executors
 
 
-@pytest.mark.parametrize("pool", ["processes", "gevent", "solo"])
-def test_a_soft_limit_ends_a_sleep_in_the_main_thread(workers: Workers, pool: str) -> None:
-    workers.run("-P", pool)
+@pytest.mark.parametrize("pool", ["processes", "gevent", "solo"], scope="module")
+def test_a_soft_limit_ends_a_sleep_in_the_main_thread(kept: Kept, pool: str) -> None:
+    kept("-P", pool)
 
     assert stored(sleeps_in_one_piece.apply_async((FOREVER,), soft_time_limit=0.2)).value == "caught"
 
@@ -139,8 +137,8 @@ def test_limits_of_the_worker_hold_for_tasks_without_their_own(workers: Workers,
     assert stored(longer).state == State.SUCCEEDED
 
 
-def test_limits_of_the_definition_hold_unless_the_call_says_otherwise(workers: Workers) -> None:
-    workers.run("-c", "2", IMPORTS=LIMITED)
+def test_limits_of_the_definition_hold_unless_the_call_says_otherwise(kept: Kept) -> None:
+    kept("-c", "2", IMPORTS=LIMITED)
 
     by_definition, by_call = limited.delay(), limited.apply_async(soft_time_limit=0.1)
 
@@ -150,8 +148,8 @@ def test_limits_of_the_definition_hold_unless_the_call_says_otherwise(workers: W
             result.get()
 
 
-def test_a_task_knows_its_limits_hard_before_soft(workers: Workers) -> None:
-    workers.run("-c", "1", IMPORTS=LIMITED)
+def test_a_task_knows_its_limits_hard_before_soft(kept: Kept) -> None:
+    kept("-c", "2", IMPORTS=LIMITED)
 
     assert stored(knows_its_limits.delay()).value == [[60.0, 50.0], 60.0, 50.0]
     changed = knows_its_limits.apply_async(time_limit=55, soft_time_limit=datetime.timedelta(seconds=5))

@@ -24,14 +24,14 @@ from djqueue.models import ReadyTask, Task, TaskGroup, TaskResult, WaitingTask
 
 from .site import canvas_tasks as site
 from .site.canvas_tasks import add, boom, identity, mul, tsum
-from .worker_process import Notes, Workers, eventually, stored
+from .worker_process import Kept, Notes, WorkerProcess, eventually, stored
 
 MODULES = ["tests.site.canvas_tasks"]
 
 
 @pytest.fixture
-def worker(workers: Workers) -> Iterator[Any]:
-    return workers.run("-c", "2", IMPORTS=MODULES)
+def worker(kept: Kept) -> WorkerProcess:
+    return kept("-c", "2", IMPORTS=MODULES)
 
 
 def get(canvas: Any, **options: Any) -> Any:

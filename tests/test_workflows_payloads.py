@@ -21,7 +21,7 @@ from .site.canvas_tasks import add, identity, mul, tsum
 from .site.models import Mark
 from .site.payload_tasks import Mine, returns_mine
 from .test_payloads import djqueue_settings_given
-from .worker_process import Notes, Workers, eventually, stored
+from .worker_process import Kept, Notes, WorkerProcess, Workers, eventually, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -56,7 +56,7 @@ LOOK_ALIKES = [
 ]
 
 
-@pytest.fixture(params=SITES)
+@pytest.fixture(params=SITES, scope="class")
 def site_settings(request: Any) -> Iterator[dict[str, Any]]:
     given: dict[str, Any] = SITES[request.param]
     with override_settings(DJQUEUE={**djqueue_settings_given(), **given}):
@@ -64,8 +64,8 @@ def site_settings(request: Any) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def worker(site_settings: dict[str, Any], workers: Workers) -> Any:
-    return workers.run("-c", "2", IMPORTS=MODULES, **site_settings)
+def worker(site_settings: dict[str, Any], kept: Kept) -> WorkerProcess:
+    return kept("-c", "2", IMPORTS=MODULES, **site_settings)
 
 
 def get(canvas: Any) -> Any:
@@ -174,8 +174,8 @@ def test_a_result_that_only_pickle_holds_reaches_the_next_step(workers: Workers)
 
 class TestTransactionalSteps:
     @pytest.fixture(autouse=True)
-    def started(self, workers: Workers) -> Any:
-        return workers.run("-c", "2", IMPORTS=MODULES)
+    def started(self, kept: Kept) -> WorkerProcess:
+        return kept("-c", "2", IMPORTS=MODULES)
 
     def test_its_follower_is_released_with_its_commit(self):
         assert get(chain(identity.s(1), site.commits.s(), site.commits.s(), add.s(1))) == 2

@@ -21,8 +21,10 @@ import psutil
 from django.db import connections
 
 from djqueue.doctor import check_invariants
-from djqueue.models import RunningTask, Task, TaskResult
+from djqueue.models import RunningTask, Task, TaskResult, Worker
 from djqueue.results import AsyncResult
+
+from .site.management.commands import flush
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 PATIENCE = 30.0
@@ -194,6 +196,43 @@ class Workers:
             lines.append(f"--- {worker!r}")
             lines += [line for line in worker.log.splitlines() if " succeeded wait=" not in line]
         return "\n".join(lines)
+
+
+Kept = Callable[..., "WorkerProcess"]
+"""What the fixture ``kept`` provides."""
+
+
+class KeptWorker:
+    """One worker that serves test after test, as long as they want the same one."""
+
+    def __init__(self) -> None:
+        self._workers = Workers()
+        self._given: tuple[Any, ...] = ()
+        self._logged = 0
+
+    def run(self, *options: str, **settings: Any) -> WorkerProcess:
+        """Return a ready worker with these options and settings: the one that runs, or a new one."""
+        if self._given != (options, settings):
+            self.end()
+            self._workers.run(*options, **settings)
+            self._given = options, settings
+            flush.SPARED.append(Worker._meta.db_table)
+        (worker,) = self._workers.started
+        self._logged = len(worker.log)
+        return worker
+
+    def after_test(self) -> None:
+        """Show what it logged if the test fails, and end it if the test has left something running."""
+        for worker in self._workers.started:
+            print(worker.log[self._logged :], file=sys.stderr)
+            if worker.process.poll() is not None or RunningTask.objects.exists():
+                self.end()
+        assert check_invariants() == []
+
+    def end(self) -> None:
+        self._workers.end()
+        self._workers, self._given = Workers(), ()
+        flush.SPARED.clear()
 
 
 @contextmanager

@@ -1,37 +1,45 @@
-"""``flush`` for these tests, which Django's test cases call after each one: only tables with rows in them are emptied.
+"""Flush, which Django runs after each test with real transactions: a tenth of the time of the original.
 
-Django's empties all of them by one TRUNCATE, which makes a hundred and fifty files anew, and then writes permissions
-and content types again: 0.2 to 0.4 s a test, and there are two thousand. This one leaves those alone and takes 0.02 s.
+That one truncates every table and then makes permissions and content types anew.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.commands import flush
-from django.db import connections, transaction
+from django.core.management.commands.flush import Command as EveryTable
+from django.db import connections
+from django.db.backends.utils import CursorWrapper
 
-KEPT = ("django_content_type", "auth_permission", "django_migrations")
-FILLED = """
-SELECT relname FROM pg_class
-WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
-    AND relname = ANY (%s) AND pg_relation_size(oid) > 0
+SPARED: list[str] = []
+"""Tables whose rows stay, because a worker that they tell of goes on to the next test."""
+
+# A table without a file has had no row since it was last truncated; one whose rows were deleted has dead ones.
+TOUCHED = """
+SELECT quote_ident(relname) FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND pg_relation_size(oid) > 0
+    AND relname <> ALL (ARRAY['django_migrations', 'django_content_type', 'auth_permission'] || %s::text[])
 """
 
 
-class Command(flush.Command):
+class Command(EveryTable):
+    """Empty the tables that a test has touched."""
+
     def handle(self, **options: Any) -> None:
         connection = connections[options["database"]]
         if connection.vendor != "postgresql":
             super().handle(**options)
             return
-        names = set(connection.introspection.django_table_names(only_existing=False)) - set(KEPT)
-        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            cursor.execute(FILLED, (sorted(names),))
-            filled = [row[0] for row in cursor.fetchall()]
-            # Few of ours have foreign keys; those of Django's are looked at when the transaction ends.
-            ours = [name for name in filled if name.startswith("djqueue_")]
-            statements = [f'DELETE FROM "{name}"' for name in filled if name not in ours]
-            statements += ["TRUNCATE {} CASCADE".format(", ".join(f'"{name}"' for name in ours))] if ours else []
-            if statements:
-                cursor.execute(";".join(statements))
+        with connection.cursor() as cursor:
+            _empty(cursor)
+
+
+def _empty(cursor: CursorWrapper) -> None:
+    cursor.execute(TOUCHED, [SPARED])
+    tables = [row[0] for row in cursor.fetchall()]
+    if SPARED:
+        # Beside a worker that looks at the queue meanwhile, whose locks come in another order.
+        for table in tables:
+            cursor.execute(f"DELETE FROM {table}")
+    elif tables:
+        cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
