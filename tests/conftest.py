@@ -51,7 +51,9 @@ class Session:
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
-        self.connection = runner.run(psycopg.AsyncConnection.connect(conninfo(), autocommit=True))
+        self.connection = runner.run(
+            psycopg.AsyncConnection.connect(conninfo(), autocommit=True, prepare_threshold=None)
+        )
 
     def __call__(self, verb: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
         return self.runner.run(asyncio.wait_for(verb(self.connection, *args, **kwargs), LONGEST_VERB))

@@ -135,11 +135,11 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "an accept list of other things": ({"ACCEPT_CONTENT": [5]}, "DJQUEUE['ACCEPT_CONTENT'] to hold strings only", ""),
     "one accepted serializer as text": ({"ACCEPT_CONTENT": "json"}, "expected DJQUEUE['ACCEPT_CONTENT'] to be", ""),
     "a key as text": (
-        {"PAYLOAD_KEYS": "hush"},
+        {"PAYLOAD_KEYS": "lullaby"},
         "expected DJQUEUE['PAYLOAD_KEYS'] to be list or tuple, got: str",
         "",
     ),
-    "keys as bytes": ({"PAYLOAD_KEYS": [b"hush"]}, "expected DJQUEUE['PAYLOAD_KEYS'] to hold strings only", ""),
+    "keys as bytes": ({"PAYLOAD_KEYS": [b"lullaby"]}, "expected DJQUEUE['PAYLOAD_KEYS'] to hold strings only", ""),
     "a redaction that is a function": ({"REDACT": print}, "expected DJQUEUE['REDACT'] to be list or tuple or str", ""),
     "a default queue that no task could go to": ({"DEFAULT_QUEUE": "a b"}, "DJQUEUE['DEFAULT_QUEUE']", ""),
 }
@@ -153,10 +153,10 @@ def test_what_is_wrong_is_said_with_what_was_expected(given, message, hint):
 
 
 def test_keys_are_not_shown():
-    with override_settings(DJQUEUE={"PAYLOAD_KEYS": ["hush"]}):
-        assert settings.PAYLOAD_KEYS == ("hush",)
+    with override_settings(DJQUEUE={"PAYLOAD_KEYS": ["lullaby"]}):
+        assert settings.PAYLOAD_KEYS == ("lullaby",)
         assert settings.as_dict()["PAYLOAD_KEYS"] == "[hidden]"
-        assert "hush" not in repr(settings._loaded)
+        assert "lullaby" not in repr(settings._loaded)
 
 
 def test_content_types_of_celery_name_serializers():

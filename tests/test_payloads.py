@@ -313,18 +313,18 @@ class TestEncryption:
     def test_nothing_of_it_can_be_read_in_the_database(self, db):
         with encrypting:
             for serializer in ALL:
-                args, kwargs = encode_arguments("t", ["hush"], {"password": "hush"}, serializer)
-                assert ("hush" in args, kwargs) == (False, "{}")
-                assert "hush" not in encode_result("t", "hush", serializer)
+                args, kwargs = encode_arguments("t", ["lullaby"], {"password": "lullaby"}, serializer)
+                assert ("lullaby" in args, kwargs) == (False, "{}")
+                assert "lullaby" not in encode_result("t", "lullaby", serializer)
                 assert describe(json.loads(args)) == "[encrypted]"
-                assert through(serializer, "hush", a=b"x" if serializer == "msgpack" else 1)[0] == ["hush"]
-                assert decode_result(through_jsonb(encode_result("t", ["hush"], serializer))) == ["hush"]
+                assert through(serializer, "lullaby", a=b"x" if serializer == "msgpack" else 1)[0] == ["lullaby"]
+                assert decode_result(through_jsonb(encode_result("t", ["lullaby"], serializer))) == ["lullaby"]
 
     def test_an_error_shows_its_class_only(self, db):
-        error = raised(ValueError("hush", {"password": "hush"}))
+        error = raised(ValueError("lullaby", {"password": "lullaby"}))
         with encrypting:
             text = through_jsonb(encode_error(error))
-            assert "hush" not in text
+            assert "lullaby" not in text
             seen = json.loads(text)
             assert (seen["exc_type"], seen["exc_module"]) == ("ValueError", "builtins")
             assert (seen["exc_message"], seen["traceback"]) == (["[encrypted]"], "[encrypted]")
@@ -332,7 +332,7 @@ class TestEncryption:
             assert (type(back), back.args) == (ValueError, error.args)
             traceback = stored_traceback(text)
             assert traceback is not None
-            assert traceback.endswith("ValueError: ('hush', {'password': 'hush'})\n")
+            assert traceback.endswith("ValueError: ('lullaby', {'password': 'lullaby'})\n")
         with pytest.raises(DecodeError, match="encrypted, and"):
             decode_error(text)
 
@@ -343,10 +343,10 @@ class TestEncryption:
 
     def test_an_error_that_cannot_be_encrypted_is_stored_without_its_contents(self):
         with override_settings(DJQUEUE={"PAYLOAD_CODEC": "tests.site.payload_tasks.BrokenCodec"}):
-            text = encode_error(raised(ValueError("hush")))
+            text = encode_error(raised(ValueError("lullaby")))
             with pytest.raises(EncodeError, match=r"it could not be encrypted: RuntimeError$"):
                 encode_arguments("t", [1], {})
-        assert "hush" not in text
+        assert "lullaby" not in text
         assert str(decode_error(text)) == "[could not be encrypted: EncodeError]"
 
     def test_keys_can_be_rotated(self):
@@ -368,7 +368,7 @@ class TestEncryption:
 
     def test_a_changed_payload_is_refused(self):
         with encrypting:
-            args, _kwargs = encode_arguments("t", ["hush"], {})
+            args, _kwargs = encode_arguments("t", ["lullaby"], {})
             place = args.index('"body":"') + 60
             changed = args[:place] + ("A" if args[place] != "A" else "B") + args[place + 1 :]
             with pytest.raises(DecodeError, match="InvalidToken"):
@@ -392,11 +392,11 @@ class TestEncryption:
 
     def test_a_bad_key_is_not_shown(self):
         with (
-            override_settings(DJQUEUE={**FERNET, "PAYLOAD_KEYS": ["hush-hush"]}),
+            override_settings(DJQUEUE={**FERNET, "PAYLOAD_KEYS": ["lullaby-lullaby"]}),
             pytest.raises(ImproperlyConfigured, match="to be 32 bytes as url-safe base64") as caught,
         ):
             FernetCodec()
-        assert "hush" not in str(caught.value)
+        assert "lullaby" not in str(caught.value)
 
     def test_a_missing_package_names_the_extra(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
@@ -405,18 +405,18 @@ class TestEncryption:
 
     def test_a_codec_of_the_sites_own(self):
         with override_settings(DJQUEUE={"PAYLOAD_CODEC": "tests.site.payload_tasks.XorCodec"}):
-            text = encode_result("t", "hush")
-            assert "hush" not in text
-            assert decode_result(text) == "hush"
+            text = encode_result("t", "lullaby")
+            assert "lullaby" not in text
+            assert decode_result(text) == "lullaby"
 
     def test_a_failure_is_logged_without_its_contents(self, caplog):
         claim = Claim("id", 1, "t", "[]", "{}", None, "default", 0, 0.0, 0.0)
         with encrypting:
-            error = encode_error(raised(ValueError("hush")))
+            error = encode_error(raised(ValueError("lullaby")))
         with caplog.at_level(logging.INFO, "djqueue.task"):
             logs._failed(claim, Outcome.failed("id", 1, error, 1.0, 2.0))
         assert "ValueError('[encrypted]')" in caplog.text
-        assert "hush" not in caplog.text
+        assert "lullaby" not in caplog.text
 
 
 class TestChecks:
@@ -451,8 +451,11 @@ class TestRedaction:
     def test_values_are_hidden_by_the_names_of_parameters(self):
         args, kwargs = redact_arguments(
             self.name,
-            ["ann", "hush", "more"],
-            {"api_key": "hush", "details": {"Card-Number": "hush", "list": [{"cvv": "hush", "kept": 1}], "n": 1}},
+            ["ann", "lullaby", "more"],
+            {
+                "api_key": "lullaby",
+                "details": {"Card-Number": "lullaby", "list": [{"cvv": "lullaby", "kept": 1}], "n": 1},
+            },
         )
         assert args == ["ann", REDACTED, "more"]
         assert kwargs == {
@@ -466,17 +469,20 @@ class TestRedaction:
          "X-API-Key", "Authorization", "credit_card", "cardNumber", "card_number", "cvc", "private_key"],
     )  # fmt: skip
     def test_the_usual_names_are_hidden(self, key):
-        assert redact({key: "hush"}) == {key: REDACTED}
+        assert redact({key: "lullaby"}) == {key: REDACTED}
 
     @pytest.mark.parametrize("key", ["user", "pass_rate", "card", "keyboard", "author", "", 5, None])
     def test_other_names_are_not(self, key):
         assert redact({key: "seen"}) == {key: "seen"}
 
     def test_of_an_unknown_task_only_names_are_known(self):
-        assert redact_arguments("no.such.task", ["hush"], {"password": "hush"}) == (["hush"], {"password": REDACTED})
+        assert redact_arguments("no.such.task", ["lullaby"], {"password": "lullaby"}) == (
+            ["lullaby"],
+            {"password": REDACTED},
+        )
 
     def test_a_signature_inside_is_redacted_as_a_task(self):
-        inner = {"task": self.name, "args": ["ann", "hush"], "kwargs": {"api_key": "hush"}, "options": {}}
+        inner = {"task": self.name, "args": ["ann", "lullaby"], "kwargs": {"api_key": "lullaby"}, "options": {}}
         hidden = {"task": self.name, "args": ["ann", REDACTED], "kwargs": {"api_key": REDACTED}, "options": {}}
         assert redact([inner]) == [hidden]
 
@@ -490,17 +496,17 @@ class TestRedaction:
     def test_a_site_may_bring_a_function(self):
         with override_settings(DJQUEUE={"REDACT": "tests.site.payload_tasks.hide_everything"}):
             assert redact_arguments("t", [1, 2], {"a": 1}) == (["2 of t"], {"a": "…"})
-            assert redact({"password": "hush"}) == {"password": REDACTED}, "results have no function"
+            assert redact({"password": "lullaby"}) == {"password": REDACTED}, "results have no function"
 
     @pytest.mark.parametrize("function", ["tests.site.payload_tasks.hide_nothing_well", "no.such.function"])
     def test_where_the_function_fails_nothing_is_shown(self, function):
         with override_settings(DJQUEUE={"REDACT": function}):
-            shown = redact_arguments("t", ["hush"], {"password": "hush"})
-        assert "hush" not in str(shown)
+            shown = redact_arguments("t", ["lullaby"], {"password": "lullaby"})
+        assert "lullaby" not in str(shown)
         assert "[not shown: redacting failed with" in str(shown)
 
     def test_a_log_line_gets_short_texts(self):
-        args, kwargs = arguments_repr(self.name, ["ann", "hush"], {"details": "x" * 5000, "api_key": "hush"})
+        args, kwargs = arguments_repr(self.name, ["ann", "lullaby"], {"details": "x" * 5000, "api_key": "lullaby"})
         assert args == "('ann', '[redacted]')"
         assert len(kwargs) == 1024
         assert kwargs.startswith("{'details': 'xxx")
@@ -517,12 +523,14 @@ class TestRedaction:
         assert arguments_repr("t", [cycle], {})[0] == "('[not shown: redacting failed with RecursionError]',)"
 
     def test_a_task_that_logs_its_request_tells_no_secrets(self):
-        shown = payload_tasks.shows_request.apply(("ann", "hush"), {"api_key": "hush"}).get()
+        shown = payload_tasks.shows_request.apply(("ann", "lullaby"), {"api_key": "lullaby"}).get()
         assert shown.startswith("<Request: args=('ann', '[redacted]') kwargs={'api_key': '[redacted]'} {'id': ")
 
     def test_inside_dataclasses_and_models_it_holds_as_well(self):
-        args, _kwargs = arguments_repr("t", [LemonCard("ann", "hush"), {LemonCard}, WithSecret(secret="hush")], {})
-        assert "hush" not in args
+        args, _kwargs = arguments_repr(
+            "t", [LemonCard("ann", "lullaby"), {LemonCard}, WithSecret(secret="lullaby")], {}
+        )
+        assert "lullaby" not in args
         assert "'holder': 'ann'" in args
 
 
@@ -534,29 +542,29 @@ class TestAdmin:
 
     def test_arguments_results_and_options_are_redacted(self, page):
         task = Task.objects.create(
-            name=payload_tasks.logs_in.name, queue="default", args=["ann", "hush"], kwargs={"api_key": "hush"},
-            options={"headers": {"Authorization": "hush"}, "link": []},
+            name=payload_tasks.logs_in.name, queue="default", args=["ann", "lullaby"], kwargs={"api_key": "lullaby"},
+            options={"headers": {"Authorization": "lullaby"}, "link": []},
         )  # fmt: skip
         TaskResult.objects.create(
             task=task, state=State.SUCCEEDED, attempt=1, worker="w", finished_at=NOON,
-            value={"user": "ann", "session_token": "hush"},
+            value={"user": "ann", "session_token": "lullaby"},
         )  # fmt: skip
         shown = page(task)
-        assert "hush" not in shown
+        assert "lullaby" not in shown
         assert shown.count(REDACTED) == 4
         assert shown.count("ann") >= 2
 
     def test_what_is_encrypted_is_said_to_be(self, page):
         with encrypting:
-            payload_tasks.logs_in.delay("ann", "hush")
+            payload_tasks.logs_in.delay("ann", "lullaby")
             task = Task.objects.get()
             TaskResult.objects.create(
                 task=task, state=State.FAILED, attempt=1, worker="w", finished_at=NOON,
-                error=json.loads(encode_error(raised(ValueError("hush")))),
+                error=json.loads(encode_error(raised(ValueError("lullaby")))),
             )  # fmt: skip
             task.ready_rows.all().delete()
             shown = page(task)
-        assert "hush" not in shown
+        assert "lullaby" not in shown
         assert "ann" not in shown
         assert shown.count("[encrypted]") >= 4
         assert str(task.args["body"])[:20] not in shown
@@ -568,16 +576,16 @@ class TestAdmin:
         assert not (tmp_path / "touched").exists()
 
     def test_argsrepr_stands_for_the_arguments(self, page):
-        payload_tasks.returns.apply_async(("hush",), argsrepr="(<b>one</b>,)", kwargsrepr="{nothing}")
+        payload_tasks.returns.apply_async(("lullaby",), argsrepr="(<b>one</b>,)", kwargsrepr="{nothing}")
         shown = page(Task.objects.get())
-        assert "hush" not in shown
+        assert "lullaby" not in shown
         assert "(&lt;b&gt;one&lt;/b&gt;,)" in shown
         assert "{nothing}" in shown
 
     def test_arguments_that_are_none_are_shown_all_the_same(self, page):
-        task = Task.objects.create(name="t", queue="default", args={"a": 1, "password": "hush"}, kwargs=[5])
+        task = Task.objects.create(name="t", queue="default", args={"a": 1, "password": "lullaby"}, kwargs=[5])
         shown = page(task)
-        assert "hush" not in shown
+        assert "lullaby" not in shown
         assert REDACTED in shown
 
     def test_an_error_without_arguments_says_what_it_says(self, page):
@@ -714,9 +722,9 @@ class TestErrors:
         assert registry.get(payload_tasks.returns.name) is payload_tasks.returns
 
     def test_giving_up_does_not_tell_secrets(self):
-        error = payload_tasks.gives_up.apply(("ann", "hush")).result
+        error = payload_tasks.gives_up.apply(("ann", "lullaby")).result
         assert type(error) is MaxRetriesExceededError
-        assert "hush" not in str(error)
+        assert "lullaby" not in str(error)
         assert "args:['ann', '[redacted]']" in str(error)
 
     def test_a_module_that_is_no_text_is_stored(self):
@@ -735,18 +743,18 @@ class TestWorkers:
             assert payload_tasks.returns.delay({"a": [1, "x"]}).get(timeout=30) == {"a": [1, "x"]}
             kinds = {"json": "list", "msgpack": "list", "yaml": "list", "pickle": "tuple", "reversed": "list"}
             assert payload_tasks.types_of.delay((1,), b=1).get(timeout=30) == [kinds[serializer], "int"]
-            failed = payload_tasks.fails_with.delay("hush")
+            failed = payload_tasks.fails_with.delay("lullaby")
             with pytest.raises(ValueError, match="wrong password") as caught:
                 failed.get(timeout=30)
-            assert caught.value.args == ("wrong password", "hush")
+            assert caught.value.args == ("wrong password", "lullaby")
             assert failed.traceback is not None
-            assert "hush" in failed.traceback
+            assert "lullaby" in failed.traceback
             if serializer == "pickle":
                 assert payload_tasks.number_of.delay(Mine(7)).get(timeout=30) == 7
                 assert payload_tasks.returns_mine.delay().get(timeout=30).number == 5
             if codec:
-                assert "hush" not in workers.logs()
-                assert "hush" not in str(TaskResult.objects.get(task_id=failed.id).error)
+                assert "lullaby" not in workers.logs()
+                assert "lullaby" not in str(TaskResult.objects.get(task_id=failed.id).error)
 
     def test_a_worker_refuses_what_it_does_not_accept(self, workers: Workers, tmp_path):
         file = tmp_path / "touched"
@@ -825,10 +833,10 @@ class TestWorkers:
     def test_progress_is_encrypted_as_well(self, kept: Kept):
         kept("--concurrency", "1", IMPORTS=IMPORTS, **FERNET)
         with override_settings(DJQUEUE={**djqueue_settings_given(), **FERNET}):
-            seen, kept = payload_tasks.shows.delay({"step": "hush"}).get(timeout=30)
-        assert seen == {"step": "hush"}
+            seen, kept = payload_tasks.shows.delay({"step": "lullaby"}).get(timeout=30)
+        assert seen == {"step": "lullaby"}
         assert "encrypted" in kept
-        assert "hush" not in kept
+        assert "lullaby" not in kept
 
     def test_a_worker_that_could_not_read_anything_does_not_start(self, workers: Workers):
         worker = workers.start(PAYLOAD_CODEC=FERNET["PAYLOAD_CODEC"], environment={ENVIRONMENT_VARIABLE: ""})
@@ -838,7 +846,7 @@ class TestWorkers:
 
     def test_a_worker_without_the_key_says_so(self, workers: Workers):
         with encrypting:
-            result = payload_tasks.returns.delay("hush")
+            result = payload_tasks.returns.delay("lullaby")
         workers.run("--concurrency", "1", IMPORTS=IMPORTS, **{**FERNET, "PAYLOAD_KEYS": [OLD_KEY]})
         assert stored(result).error["exc_type"] == "DecodeError"
         with (

@@ -147,21 +147,21 @@ class TestEncryption:
         given = SITES["encrypted json"]
         workers.run("-c", "1", IMPORTS=MODULES, **given)
         with override_settings(DJQUEUE={**djqueue_settings_given(), **given}):
-            sig = site.fails_with.s("hush")
-            sig.link_error(site.note_words.s(file.path, "hush"))
+            sig = site.fails_with.s("lullaby")
+            sig.link_error(site.note_words.s(file.path, "lullaby"))
             body = identity.s().on_error(site.describe_error.s(file.path))
-            result = chord([identity.s("hush") | identity.s(), identity.s("hush") | sig], body).apply_async()
+            result = chord([identity.s("lullaby") | identity.s(), identity.s("lullaby") | sig], body).apply_async()
             with pytest.raises(ValueError, match="wrong"):
                 result.get(timeout=30)
             file.await_lines(1)
             eventually(lambda: not WaitingTask.objects.exists())
-            done = chord([identity.s("hush"), identity.s("hush")], identity.s()).apply_async()
-            assert done.get(timeout=30) == ["hush", "hush"]
+            done = chord([identity.s("lullaby"), identity.s("lullaby")], identity.s()).apply_async()
+            assert done.get(timeout=30) == ["lullaby", "lullaby"]
         for rows in (
             Task.objects.values_list("args", "kwargs", "options"),
             TaskResult.objects.values_list("value", "error"),
         ):
-            assert "hush" not in str(list(rows))
+            assert "lullaby" not in str(list(rows))
         assert positional(Task.objects.get(id=done.id)) == "[encrypted]"
 
 

@@ -63,7 +63,7 @@ class NoCodec:
 
 class BrokenCodec(XorCodec):
     def encode(self, data: bytes) -> bytes:
-        raise RuntimeError("no key today: hush")
+        raise RuntimeError("no key today: lullaby")
 
 
 def hide_everything(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
