@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import StringIO
 
 import pytest
@@ -11,6 +12,8 @@ from djqueue import control
 from djqueue.models import RateLimit, ReadyTask, Worker
 from djqueue.rates import set_rate_limit
 from djqueue.store.rates import declare_rates
+from djqueue.worker import components
+from djqueue.worker.options import WorkerFacts
 
 from .conftest import Session
 from .site.routing_tasks import invoice
@@ -78,3 +81,33 @@ def test_a_limit_that_was_made_strict_by_hand_stays_so_when_workers_start(sessio
     session(declare_rates, declared)
     set_rate_limit("a.task", None)
     assert (RateLimit.objects.get().strict, RateLimit.objects.get().per_second) == (False, 10)
+
+
+class Deaf(components.Component):
+    """Catches whatever comes, as code with a bare except does."""
+
+    stopped = False
+
+    async def run(self) -> None:
+        while not self.stopped:
+            try:
+                await asyncio.sleep(0.05)
+            except BaseException:
+                continue
+
+    async def stop(self) -> None:
+        type(self).stopped = True
+
+
+def test_a_component_that_does_not_heed_its_cancellation_holds_up_nobody(monkeypatch):
+    monkeypatch.setattr(components, "STOP_MOST", 0.2)
+
+    async def life() -> None:
+        facts = WorkerFacts("w", "default", "processes", 1, 1)
+        those = components.Components([f"{__name__}.Deaf"], facts)
+        await those.start()
+        await asyncio.sleep(0)
+        await asyncio.wait_for(those.stop(), 10)
+        assert Deaf.stopped
+
+    asyncio.run(life())
