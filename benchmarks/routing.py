@@ -9,12 +9,10 @@
 from __future__ import annotations
 
 import argparse
-from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
+import psycopg
 from django.test import override_settings
-from django.utils import timezone
 
 from benchmarks.lab import load
 from benchmarks.lab.figures import median, say
@@ -22,10 +20,27 @@ from benchmarks.lab.site import Site
 from benchmarks.lab.turns import in_turns, reported
 from benchmarks.lab.workers import running_worker
 from benchmarks.tasks import noop, noop_ignored, number_of, stamp
-from djqueue.models import Binding, Exchange, Worker
 
 PATTERNS = {f"shop.reports.number{number}.*": "reports" for number in range(19)}
 QUEUES = 20
+EXCHANGE = "INSERT INTO djqueue_exchange (name, kind, description) VALUES ('orders', 'topic', '')"
+BINDINGS = """
+INSERT INTO djqueue_binding (exchange_id, routing_key, queue)
+SELECT exchange.name, bound.routing_key, bound.queue
+FROM djqueue_exchange AS exchange
+CROSS JOIN (
+    VALUES ('orders.*.paid', 'billing'), ('all.#', 'a'), ('all.#', 'b'), ('all.#', 'c'), ('all.#', 'd')
+    UNION ALL SELECT 'other' || number || '.*.#', 'other' || number FROM generate_series(1, %s) AS number
+) AS bound (routing_key, queue)
+"""
+REGISTER = """
+INSERT INTO djqueue_worker (
+    name, host, pid, queues, pool, concurrency, version, lease_until, draining, running, succeeded, failed, lost
+)
+SELECT 'w', 'h', number, '*', 'solo', 1, '', now() + interval '1 hour', false, 0, 0, 0, 0
+FROM generate_series(1, %s::integer) AS number
+"""
+"""Workers that serve everything; none of them runs."""
 ORDERS = {
     "one_queue": ["-Q", "*"],
     "strict": ["-Q", "*"],
@@ -46,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(site: Site, options: argparse.Namespace) -> dict[str, Any]:
     with site.connect() as connection:
         load.empty(connection)
-    calls = _calls(site, options)
+        calls = _calls(connection, options)
     say(f"calls: {calls}")
     rates: dict[str, list[float]] = {order: [] for order in ORDERS}
     for number in range(options.repeat):
@@ -65,8 +80,9 @@ def by_function(name: str, args: Any, kwargs: Any, options: Any, task: Any = Non
     return "routed" if name == number_of.name else None
 
 
-def _calls(site: Site, options: argparse.Namespace) -> dict[str, Any]:
-    _bind(options.bindings)
+def _calls(connection: psycopg.Connection, options: argparse.Namespace) -> dict[str, Any]:
+    connection.execute(EXCHANGE)
+    connection.execute(BINDINGS, (options.bindings,))
     routes = [by_function, {stamp.name: "routed", **PATTERNS, "benchmarks.*_ignored": {"queue": "routed"}}]
     plain = {"plain": lambda number: noop.delay()}
     bare = in_turns(plain, options.blocks)
@@ -81,30 +97,10 @@ def _calls(site: Site, options: argparse.Namespace) -> dict[str, Any]:
     with override_settings(DJQUEUE={"ROUTES": routes}):
         costs = in_turns(ways, options.blocks)
     with override_settings(DJQUEUE={"BROADCAST_QUEUES": ["everywhere"]}):
-        _register(options.workers)
+        connection.execute(REGISTER, (options.workers,))
         costs |= in_turns({"broadcast": lambda number: noop.apply_async(queue="everywhere")}, options.blocks)
-        Worker.objects.all().delete()
+        connection.execute("DELETE FROM djqueue_worker")
     return reported({**bare, **costs})
-
-
-def _register(workers: int) -> None:
-    """Write rows of workers that serve everything; none of them runs."""
-    lease = timezone.now() + timedelta(hours=1)
-    Worker.objects.bulk_create(
-        Worker(
-            name=f"w{pid}", host="h", pid=pid, queues="*", pool="solo", processes=1, concurrency=1, lease_until=lease
-        )
-        for pid in range(workers)
-    )
-
-
-def _bind(others: int) -> None:
-    Exchange.objects.all().delete()
-    orders = Exchange.objects.create(name="orders", kind="topic")
-    bindings = [Binding(exchange=orders, routing_key="orders.*.paid", queue="billing")]
-    bindings += [Binding(exchange=orders, routing_key="all.#", queue=f"all{number}") for number in range(4)]
-    bindings += [Binding(exchange=orders, routing_key=f"other{n}.*.#", queue=f"other{n}") for n in range(others)]
-    Binding.objects.bulk_create(bindings)
 
 
 def _drain(site: Site, tasks: int, queues: int, arguments: list[str]) -> float:
@@ -112,7 +108,7 @@ def _drain(site: Site, tasks: int, queues: int, arguments: list[str]) -> float:
         load.empty(connection)
         ids: list[str] = []
         for number in range(queues):
-            with override_settings(DJQUEUE={**settings.DJQUEUE, "ROUTES": {noop.name: f"q{number}"}}):
+            with override_settings(DJQUEUE={"ROUTES": {noop.name: f"q{number}"}}):
                 ids += [result.id for result in noop.delay_many(((), {}) for _ in range(tasks // queues))]
         waiting = load.Load(min(ids), max(ids), len(ids))
         with running_worker(site, "-c", "2", *arguments) as worker:

@@ -9,9 +9,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from djqueue import control
-from djqueue.models import RateLimit, ReadyTask, Worker
+from djqueue.models import CancelledTask, RateLimit, ReadyTask, Worker
 from djqueue.rates import set_rate_limit
 from djqueue.store.rates import declare_rates
+from djqueue.uuid7 import new_task_id
 from djqueue.worker import components
 from djqueue.worker.options import WorkerFacts
 
@@ -81,6 +82,15 @@ def test_a_limit_that_was_made_strict_by_hand_stays_so_when_workers_start(sessio
     session(declare_rates, declared)
     set_rate_limit("a.task", None)
     assert (RateLimit.objects.get().strict, RateLimit.objects.get().per_second) == (False, 10)
+
+
+def test_a_task_that_is_named_twice_is_cancelled_once(session: Session):
+    """As those are that several calls of a unique task have returned."""
+    waiting, unknown = invoice.delay(1).id, new_task_id()
+    assert invoice.delay(1).id == waiting
+    assert control.revoke([waiting, waiting, unknown, unknown]) == {waiting}
+    assert session.places() == {waiting: "cancelled"}
+    assert [str(note.pk) for note in CancelledTask.objects.all()] == [unknown]
 
 
 class Deaf(components.Component):

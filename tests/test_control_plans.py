@@ -6,13 +6,13 @@ import pytest
 from django.db import connection
 
 from djqueue import control
-from djqueue.records import Lane
+from djqueue.states import ScheduleReason
 from djqueue.store.claim import claim
 from djqueue.store.commands import KnownWorker, answer, ask, forget_commands, read_replies, read_site_command, take
 from djqueue.store.pauses import bring_forward, put_off, read_pauses
 from djqueue.store.workers import Counts, heartbeat
 
-from .conftest import Session
+from .conftest import DEFAULT, Session
 from .rows_read import STATISTICS, by_call, by_verb
 from .site.tasks import add, noop
 
@@ -20,22 +20,28 @@ MANY = 3000
 FEW = 40
 LIMIT = 20
 """Tasks that were put off and are looked at in one step."""
-# Commands of the last minutes, each to a worker that is gone and to one that is there: answered, and not.
+# Commands of the last minutes that a worker has answered, and some that one did not hear that is gone.
 COMMANDS = f"""
 WITH command AS (
     INSERT INTO djqueue_workercommand (name, arguments, asked_at, expires_at)
     SELECT 'ping', '{{}}', now(), now() FROM generate_series(1, {MANY}) RETURNING id
 )
 INSERT INTO djqueue_commandreply (command_id, worker_id, worker, taken_at, answered_at)
-SELECT id, known.worker_id, 'w', known.taken_at, known.taken_at
-FROM command CROSS JOIN (VALUES (1000000, NULL), (%s, now())) AS known (worker_id, taken_at)
+SELECT id, %s, 'w', now(), now() FROM command
+UNION ALL (SELECT id, 1000000, 'w', NULL, NULL FROM command LIMIT 10)
 """
-PUT_OFF = """
-WITH taken AS (DELETE FROM djqueue_readytask RETURNING task_id)
+PUT_OFF = f"""
+WITH taken AS (DELETE FROM djqueue_readytask RETURNING task_id),
+given AS (SELECT task_id, row_number() OVER (ORDER BY task_id) % 2 = 0 AS paused FROM taken)
 INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
-SELECT CASE WHEN reason = 3 THEN timestamptz '9999-12-31 00:00+00' ELSE now() + interval '1 day' END, task_id, 0, reason
-FROM (SELECT task_id, CASE WHEN row_number() OVER (ORDER BY task_id) % 2 = 0 THEN 3 ELSE 1 END AS reason FROM taken)
-    AS given
+SELECT
+    CASE WHEN paused THEN timestamptz '9999-12-31 00:00+00' ELSE now() + interval '1 day' END, task_id, 0,
+    CASE WHEN paused THEN {ScheduleReason.PAUSED} ELSE {ScheduleReason.ETA} END
+FROM given
+"""
+LEASES = f"""
+INSERT INTO djqueue_runningtask (task_id, attempt, worker_id, claimed_at)
+SELECT gen_random_uuid(), 1, 1000000, now() FROM generate_series(1, {MANY})
 """
 
 
@@ -92,7 +98,9 @@ def test_what_is_put_off_is_looked_through_a_step_at_a_time(filled: Session):
 
 def test_putting_off_reads_what_it_moves(filled: Session, worker: int):
     results = noop.delay_many([((), {})] * LIMIT)
-    claims = filled(claim, worker, [Lane("default", 0)], LIMIT)
+    filled.sql(LEASES)
+    claims = filled(claim, worker, [DEFAULT], LIMIT)
     assert {one.id for one in claims} == {result.id for result in results}
     given = [(one.id, one.attempt, "9999-12-31 00:00:00+00") for one in claims]
     assert by_verb(filled, put_off, worker, given) < LIMIT * 5
+    filled.sql("DELETE FROM djqueue_runningtask WHERE worker_id = 1000000")

@@ -13,7 +13,7 @@ from djqueue.exceptions import TaskRevokedError
 from djqueue.routing import check_queue, front_of
 from djqueue.serializers import encode_error
 from djqueue.store.cancel import cancel
-from djqueue.store.lines import BEFORE_ALL, BEFORE_PARKED, next_in_line, next_parked, queue_lines
+from djqueue.store.lines import BEFORE_ALL, BEFORE_PARKED, Stretch, next_in_line, next_parked, queue_lines
 
 BATCH = 5000
 
@@ -40,14 +40,15 @@ def _purge(queue: str) -> int:
     return purged + sum(_drop(partial(next_in_line, queue=line), BEFORE_ALL) for line in (front_of(queue), queue))
 
 
-def _drop(look: Callable[..., tuple[list[str], Any]], after: Any) -> int:
+def _drop(look: Callable[..., Stretch], after: Any) -> int:
     error = encode_error(TaskRevokedError("purged"), with_traceback=False)
     connection = connections[settings.DATABASE]
     purged = 0
     while True:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            ids, after = look(cursor, after=after, limit=BATCH)
-            if not ids:
+            found = look(cursor, after=after, limit=BATCH)
+            if not found.ids:
                 return purged
-            cancel(cursor, ids, error, terminate=False)
-            purged += len(ids)
+            cancel(cursor, found.ids, error, terminate=False, among=found.among)
+            after = found.last
+            purged += len(found.ids)

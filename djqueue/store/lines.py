@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.backends.utils import CursorWrapper
 
 from djqueue.routing import FRONT
+
+from .cancel import ANYWHERE
 
 COUNTED = 10_000
 """Tasks of a queue that are counted."""
@@ -86,23 +88,33 @@ class QueueLine(NamedTuple):
     paused_until: datetime | None
 
 
+class Stretch(NamedTuple):
+    """Some of the tasks that wait; the place of the last one, to go on from; and the numbers ``among`` which those in
+    line are."""
+
+    ids: list[str]
+    last: Any
+    among: tuple[int, int] = ANYWHERE
+
+
 def queue_lines(cursor: CursorWrapper) -> list[QueueLine]:
     """Return every queue that has tasks in line or held back, or that a worker has met."""
     cursor.execute(QUEUES, (COUNTED,))
     return [QueueLine._make(row) for row in cursor.fetchall()]
 
 
-def next_in_line(
-    cursor: CursorWrapper, queue: str, after: tuple[int, int], limit: int
-) -> tuple[list[str], tuple[int, int]]:
-    """Lock and return tasks of a queue that come after a place in its line, and the place of the last one."""
+def next_in_line(cursor: CursorWrapper, queue: str, after: tuple[int, int], limit: int) -> Stretch:
+    """Lock and return tasks of a queue that come after a place in its line (priority, number)."""
     cursor.execute(NEXT, (queue, *after, limit))
     rows = cursor.fetchall()
-    return [row[2] for row in rows], (rows[-1][0], rows[-1][1]) if rows else after
+    if not rows:
+        return Stretch([], after)
+    numbers = [number for _, number, _ in rows]
+    return Stretch([row[2] for row in rows], rows[-1][:2], (min(numbers), max(numbers)))
 
 
-def next_parked(cursor: CursorWrapper, queue: str, after: str, limit: int) -> tuple[list[str], str]:
-    """Lock and return tasks of a queue that limits hold back, by their ids, and the last of these."""
+def next_parked(cursor: CursorWrapper, queue: str, after: str, limit: int) -> Stretch:
+    """Lock and return tasks of a queue that limits hold back, by their ids, which come after one."""
     cursor.execute(NEXT_PARKED, (queue, after, limit))
     ids = [row[0] for row in cursor.fetchall()]
-    return ids, ids[-1] if ids else after
+    return Stretch(ids, ids[-1] if ids else after)
