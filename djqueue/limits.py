@@ -16,7 +16,9 @@ from typing import Any
 LIMITS = ("rate_limit", "rate_key", "rate_strict", "concurrency_key", "concurrency_limit", "concurrency_ordered")
 """Options of definitions."""
 PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smhd]))?")
+RATE = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?:/([smhd]))?")
+LONGEST_PAUSE = 10 * 365.25 * 86400
+"""Seconds between two tokens at the most: PostgreSQL must be able to write when the next one is free."""
 EXPECTED_RATE = "a number of tasks a second, or one with its unit, as '10/s', '100/m', '5/h' or '1000/d'"
 LONGEST_KEY = 200
 """Characters in a key."""
@@ -42,6 +44,8 @@ def parse_rate(rate: object) -> float | None:
         number = float(rate) if isinstance(rate, int | float) and not isinstance(rate, bool) else math.nan
     if not 0 <= number < math.inf:
         raise ValueError(f"expected a rate limit to be {EXPECTED_RATE}, got: {rate!r}")
+    if 0 < number < 1 / LONGEST_PAUSE:
+        raise ValueError(f"expected a rate limit to be 0 (none) or at least one task in ten years, got: {rate!r}")
     return number or None
 
 

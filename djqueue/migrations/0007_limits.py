@@ -120,6 +120,10 @@ class Migration(PostgreSQLMigration):
                 ("kind", models.SmallIntegerField(choices=[(1, "task"), (2, "queue")], default=1, verbose_name="of")),
                 ("name", models.TextField(db_collation="C", verbose_name="name")),
                 ("declared", models.TextField(blank=True, default="", editable=False, verbose_name="declared")),
+                (
+                    "declared_strict",
+                    models.BooleanField(default=False, editable=False, verbose_name="declared strict"),
+                ),
                 ("rate", models.TextField(blank=True, default="", verbose_name="rate")),
                 ("strict", models.BooleanField(default=False, verbose_name="strict")),
                 ("per_second", models.FloatField(editable=False, null=True, verbose_name="tasks per second")),

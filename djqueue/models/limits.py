@@ -32,6 +32,7 @@ class RateLimit(models.Model):
     )
     name = models.TextField(_("name"), db_collation="C")
     declared = models.TextField(_("declared"), blank=True, default="", editable=False)
+    declared_strict = models.BooleanField(_("declared strict"), default=False, editable=False)
     rate = models.TextField(_("rate"), blank=True, default="")
     strict = models.BooleanField(_("strict"), default=False)
     per_second = models.FloatField(_("tasks per second"), null=True, editable=False)

@@ -11,10 +11,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
 
+from djqueue.limits import STREAM
 from djqueue.routing import FRONT
 
 from .advance import advance_with, lock_workflows_of
-from .gates import vacate_with
+from .gates import ADMIT, vacate_with
 
 # Why this shape. A waiting task is cancelled by whoever locks the row of its place, so a claim and a cancellation never
 # both have it. The line has no index by task; one lane is read for all tasks of it at once, which takes the longer
@@ -23,7 +24,7 @@ from .gates import vacate_with
 # with its error, so that it can be put back. 7 is `State.CANCELLED`.
 CANCEL = f"""
 WITH asked AS MATERIALIZED (
-    SELECT id FROM unnest(%(ids)s::uuid[]) AS asked (id)
+    SELECT DISTINCT id FROM unnest(%(ids)s::uuid[]) AS asked (id)
     WHERE NOT EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = asked.id)
 ),
 scheduled AS (
@@ -104,6 +105,14 @@ JOINED = """
 SELECT id::text FROM djqueue_task WHERE id = ANY (%s::uuid[]) AND (workflow_id IS NOT NULL OR options ? 'gate')
 """
 
+# Who follows a task in an ordered stream may be parked although nobody holds the slot.
+LET_FOLLOW = f"""
+SELECT {ADMIT.name}(ARRAY(
+    SELECT DISTINCT options ->> 'gate' FROM djqueue_task
+    WHERE id = ANY (%s::uuid[]) AND options ->> 'gate' LIKE '{STREAM}%%'
+))
+"""
+
 # A note about a finished task has done its work; one about an unknown task is remembered for a while.
 FORGET = """
 DELETE FROM djqueue_cancelledtask AS note
@@ -167,6 +176,7 @@ def cancel(
         ended = _cancel(cursor, sorted(joined), values)
         advance_with(cursor, ended)
         vacate_with(cursor, ended)
+        cursor.execute(LET_FOLLOW, (list(ended),))
     return cancelled | ended
 
 

@@ -67,7 +67,9 @@ FROM (
 
 # Why this shape. For each key the free numbers are found once and given to as many heads of its line; in a stream only
 # the holder of the first ticket may pass, and who was retried in one still has its slot. The task's row is joined
-# before a slot is given: without one nobody would give it back.
+# before a slot is given: without one nobody would give it back. Tickets of tasks that have ended are dropped ever more
+# at a time, because each look walks over all that were dropped before; EXISTS would be planned as a walk through all
+# results.
 ADMIT = Block(
     verb="admit",
     arguments=("text[]",),
@@ -82,6 +84,7 @@ ADMIT = Block(
         )
     );
     onward text[];
+    looked integer := 1;
 """,
     statements=f"""
 passed := 0;
@@ -97,12 +100,13 @@ IF gates <> '{{}}' THEN
                 FROM djqueue_streamticket AS ticket
                 WHERE ticket.gate = asked.gate
                 ORDER BY ticket.gate, ticket.seq
-                LIMIT 1
+                LIMIT looked
             ) AS first
-            WHERE EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = first.task_id)
-                OR NOT EXISTS (SELECT FROM djqueue_task AS task WHERE task.id = first.task_id)
+            WHERE (SELECT true FROM djqueue_taskresult AS result WHERE result.task_id = first.task_id LIMIT 1)
+                OR (SELECT true FROM djqueue_task AS task WHERE task.id = first.task_id LIMIT 1) IS NULL
         ));
         EXIT WHEN NOT FOUND;
+        looked := least(looked * 4, 1000);
     END LOOP;
 
     WITH asked AS MATERIALIZED (

@@ -23,34 +23,39 @@ WHERE gate = ANY (ARRAY(
 ))
 """
 
+# Strictness that was set by hand, so that it is not what was declared, stays as a rate does.
 DECLARE = """
-INSERT INTO djqueue_ratelimit AS known (kind, name, declared, rate, strict, per_second)
-SELECT 1, given.name, given.declared, '', given.strict, given.per_second
+INSERT INTO djqueue_ratelimit AS known (kind, name, declared, declared_strict, rate, strict, per_second)
+SELECT 1, given.name, given.declared, given.strict, '', given.strict, given.per_second
 FROM unnest(%s::text[], %s::text[], %s::boolean[], %s::double precision[])
     AS given (name, declared, strict, per_second)
 ORDER BY given.name
 ON CONFLICT (kind, name) DO UPDATE
-SET declared = excluded.declared, strict = excluded.strict, changed_at = clock_timestamp(),
+SET declared = excluded.declared, declared_strict = excluded.declared_strict, changed_at = clock_timestamp(),
+    strict = CASE
+        WHEN known.rate = '' OR known.strict = known.declared_strict THEN excluded.strict ELSE known.strict
+    END,
     per_second = CASE WHEN known.rate = '' THEN excluded.per_second ELSE known.per_second END
-WHERE (known.declared, known.strict) IS DISTINCT FROM (excluded.declared, excluded.strict)
+WHERE (known.declared, known.declared_strict) IS DISTINCT FROM (excluded.declared, excluded.declared_strict)
 RETURNING name
 """
 
 # What the code of a task no longer declares.
 RETRACT = """
 UPDATE djqueue_ratelimit
-SET declared = '', strict = false, changed_at = clock_timestamp(),
+SET declared = '', declared_strict = false, changed_at = clock_timestamp(),
+    strict = strict AND rate <> '' AND NOT declared_strict,
     per_second = CASE WHEN rate = '' THEN NULL ELSE per_second END
 WHERE kind = 1 AND name = ANY (%s) AND declared <> ''
 RETURNING name
 """
 
 SET = """
-INSERT INTO djqueue_ratelimit AS known (kind, name, declared, rate, strict, per_second)
-VALUES (%(kind)s, %(name)s, '', %(rate)s, coalesce(%(strict)s, false), %(per_second)s)
+INSERT INTO djqueue_ratelimit AS known (kind, name, declared, declared_strict, rate, strict, per_second)
+VALUES (%(kind)s, %(name)s, '', false, %(rate)s, coalesce(%(strict)s, false), %(per_second)s)
 ON CONFLICT (kind, name) DO UPDATE
-SET rate = excluded.rate, strict = coalesce(%(strict)s, known.strict), changed_at = clock_timestamp(),
-    per_second = excluded.per_second
+SET rate = excluded.rate, changed_at = clock_timestamp(), per_second = excluded.per_second,
+    strict = coalesce(%(strict)s, CASE WHEN excluded.rate = '' THEN known.declared_strict ELSE known.strict END)
 RETURNING id, declared
 """
 FALL_BACK = "UPDATE djqueue_ratelimit SET per_second = %s WHERE id = %s"
@@ -60,7 +65,7 @@ def set_rate(cursor: CursorWrapper, kind: int, name: str, rate: str, *, strict: 
     """Set the rate limit of a task (``kind`` 1) or a queue (2).
 
     It acts on what is parked when ``wake_parked`` has been called after the commit. An empty ``rate`` means that what
-    the code declares holds. ``strict=None`` leaves that as it is.
+    the code declares holds. ``strict=None`` leaves that as it is, or as it is declared together with an empty rate.
     """
     values: dict[str, Any] = {
         "kind": kind,

@@ -29,17 +29,18 @@ ROWS FROM (
         parent_id uuid, root_id uuid, expires_at timestamptz, expires_in double precision,
         run_at timestamptz, run_in double precision,
         key text, until smallint, action smallint, period double precision, latest double precision
-    )
+    ),
+    jsonb_array_elements($1)
 ) WITH ORDINALITY AS given (
     id, name, queue, priority, args, kwargs, options, parent_id, root_id, expires_at, expires_in, run_at, run_in,
-    key, until, action, period, latest, place
+    key, until, action, period, latest, whole, place
 )
 """
 
-# The tasks among those given that have one of the ids, each with its place.
+# All tasks that are given, each with its place.
 ADD = Block(
     verb="add",
-    arguments=("jsonb", "uuid[]"),
+    arguments=("jsonb",),
     returns="void",
     declare="",
     statements=f"""
@@ -47,24 +48,23 @@ INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options, pare
 SELECT
     id, name, queue, priority, args, kwargs, options, parent_id, root_id,
     coalesce(expires_at, statement_timestamp() + make_interval(secs => expires_in))
-FROM {GIVEN}
-WHERE id = ANY ($2);
+FROM {GIVEN};
 
 INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
 SELECT coalesce(run_at, statement_timestamp() + make_interval(secs => run_in)), id, 0, 1
 FROM {GIVEN}
-WHERE id = ANY ($2) AND (run_at IS NOT NULL OR run_in IS NOT NULL);
+WHERE run_at IS NOT NULL OR run_in IS NOT NULL;
 
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
 SELECT queue, priority, id, 0
 FROM {GIVEN}
-WHERE id = ANY ($2) AND run_at IS NULL AND run_in IS NULL
+WHERE run_at IS NULL AND run_in IS NULL
 ORDER BY place;
 
 INSERT INTO djqueue_streamticket (gate, task_id)
 SELECT options ->> 'gate', id
 FROM {GIVEN}
-WHERE id = ANY ($2) AND options ->> 'gate' LIKE '{STREAM}%'
+WHERE options ->> 'gate' LIKE '{STREAM}%'
 ORDER BY place;
 """,
 )
@@ -81,16 +81,18 @@ ORDER BY place;
 # were it only locked meanwhile, and read the task as it was. Of old and new row every snapshot sees one, which is all
 # that the floors need. One that is parked, or has passed its limits, stays where it is unless the change concerns that;
 # if it does, it goes back in line, and what it held of a limit is taken from it. Who is next at that gate is asked
-# when the caller's transaction has ended (``_admit_later``): the lock of a gate is for short ones. What is freed
-# belongs to a task that is locked here, so nobody waits for it meanwhile.
-#
+# when the caller's transaction has ended (``_admit_later``), because the lock of a gate is for short ones; also where
+# a parked task was locked here, because whoever let others pass meanwhile has passed it over. A task of which the time
+# has come stays in line: if each call put it at the end, no bound of its delay would hold. Sets are JSON objects,
+# because arrays are searched from end to end for each row.
 # 1 to 4 of ``stands`` are: in line, scheduled, in somebody's hands, parked.
 UNIQUE = Block(
     verb="unique",
     arguments=("jsonb",),
     returns="TABLE (place bigint, task_id text, did smallint, freed text)",
     declare="""
-    taken uuid[];
+    taken jsonb;
+    added jsonb;
     one record;
     holder record;
     its record;
@@ -101,14 +103,14 @@ UNIQUE = Block(
     number bigint;
     onward jsonb;
     left_gate text;
+    passed_over text;
     stays boolean;
     waits boolean;
-    due timestamptz;
-    held timestamptz;
+    due timestamptz; held timestamptz;
 """,
     statements=f"""
 IF EXISTS (
-    SELECT FROM {GIVEN} CROSS JOIN LATERAL (SELECT FROM djqueue_task WHERE djqueue_task.id = given.id LIMIT 1) AS its
+    SELECT FROM {GIVEN} CROSS JOIN LATERAL (SELECT FROM djqueue_task WHERE djqueue_task.id = given.id LIMIT 1) AS known
 ) THEN
     RETURN QUERY SELECT given.place, given.id::text, 0::smallint, NULL FROM {GIVEN};
     RETURN;
@@ -124,13 +126,14 @@ WITH won AS (
     ON CONFLICT (key) DO NOTHING
     RETURNING djqueue_uniquekey.task_id
 )
-SELECT coalesce(array_agg(won.task_id), '{{}}') INTO taken FROM won;
-IF cardinality(taken) > 0 THEN
-    PERFORM {ADD.name}($1, taken);
-    RETURN QUERY SELECT given.place, given.id::text, 1::smallint, NULL FROM {GIVEN} WHERE given.id = ANY (taken);
+SELECT coalesce(jsonb_object_agg(won.task_id, 0), '{{}}') INTO taken FROM won;
+IF taken <> '{{}}' THEN
+    SELECT jsonb_agg(given.whole ORDER BY given.place) INTO added FROM {GIVEN} WHERE taken ? given.id::text;
+    PERFORM {ADD.name}(added);
+    RETURN QUERY SELECT given.place, given.id::text, 1::smallint, NULL FROM {GIVEN} WHERE taken ? given.id::text;
 END IF;
 
-FOR one IN SELECT given.* FROM {GIVEN} WHERE NOT given.id = ANY (taken) ORDER BY given.key, given.place LOOP
+FOR one IN SELECT given.* FROM {GIVEN} WHERE NOT taken ? given.id::text ORDER BY given.key, given.place LOOP
     held := clock_timestamp() + make_interval(secs => one.period);
     FOR turn IN 1..20 LOOP
         SELECT * INTO holder FROM djqueue_uniquekey WHERE key = one.key FOR UPDATE;
@@ -139,12 +142,12 @@ FOR one IN SELECT given.* FROM {GIVEN} WHERE NOT given.id = ANY (taken) ORDER BY
             SELECT one.key, one.id, one.until, held, clock_timestamp(), last_value FROM djqueue_readytask_seq
             ON CONFLICT (key) DO NOTHING;
             CONTINUE WHEN NOT FOUND;
-            PERFORM {ADD.name}($1, ARRAY[one.id]);
+            PERFORM {ADD.name}(jsonb_build_array(one.whole));
             RETURN QUERY SELECT one.place, one.id::text, 1::smallint, NULL;
             EXIT;
         END IF;
 
-        stands := 0; made := 0; waits := false;
+        stands := 0; made := 0; waits := false; passed_over := NULL;
         SELECT * INTO its FROM djqueue_task WHERE id = holder.task_id LIMIT 1;
         IF FOUND THEN
             SELECT 2, scheduled.attempt INTO stands, made
@@ -158,7 +161,7 @@ FOR one IN SELECT given.* FROM {GIVEN} WHERE NOT given.id = ANY (taken) ORDER BY
             ) THEN
                 stands := 3;
             ELSIF stands IS NULL THEN
-                SELECT 4, parked.attempt INTO stands, made
+                SELECT 4, parked.attempt, parked.gate INTO stands, made, passed_over
                 FROM djqueue_parkedtask AS parked WHERE parked.task_id = holder.task_id LIMIT 1
                 FOR UPDATE;
                 lane := its.queue;
@@ -191,17 +194,18 @@ FOR one IN SELECT given.* FROM {GIVEN} WHERE NOT given.id = ANY (taken) ORDER BY
             SET task_id = one.id, until = one.until, held_until = held, first_at = clock_timestamp(),
                 seq = (SELECT last_value FROM djqueue_readytask_seq)
             WHERE key = one.key;
-            PERFORM {ADD.name}($1, ARRAY[one.id]);
+            PERFORM {ADD.name}(jsonb_build_array(one.whole));
             RETURN QUERY SELECT one.place, one.id::text, 1::smallint, NULL;
             EXIT;
         END IF;
         IF NOT waits OR one.action IN (1, 3) THEN
-            RETURN QUERY SELECT one.place, holder.task_id::text, 2::smallint, NULL;
+            RETURN QUERY SELECT one.place, holder.task_id::text, 2::smallint, passed_over;
             EXIT;
         END IF;
 
         due := coalesce(one.run_at, clock_timestamp() + make_interval(secs => one.run_in));
         due := least(due, holder.first_at + make_interval(secs => one.latest));
+        due := CASE WHEN due > clock_timestamp() THEN due END;
         onward := its.options;
         IF one.action = 2 THEN
             onward := one.options;
@@ -250,7 +254,7 @@ FOR one IN SELECT given.* FROM {GIVEN} WHERE NOT given.id = ANY (taken) ORDER BY
             DELETE FROM djqueue_concurrencyslot AS slot WHERE slot.task_id = holder.task_id;
             left_gate := CASE WHEN FOUND THEN left_gate END;
         ELSE
-            left_gate := NULL;
+            left_gate := CASE WHEN stays THEN passed_over END;
         END IF;
         RETURN QUERY SELECT one.place, holder.task_id::text, 4::smallint, left_gate;
         EXIT;

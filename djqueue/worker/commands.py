@@ -25,6 +25,9 @@ from .progress import ProgressPage
 from .scale import Scale
 from .weight import weight
 
+ROWS_MOST = 10_000
+"""Tasks in an answer at the most."""
+
 
 class Commands:
     """Each public method is the command of its name; ``ValueError`` is an answer."""
@@ -83,7 +86,7 @@ class Commands:
 
     async def scheduled(self, connection: AsyncConnection, limit: int) -> Any:
         selection = self._options.queues
-        rows = await due_tasks(connection, max(0, limit), lambda queue: selection.rank(queue) is not None)
+        rows = await due_tasks(connection, _most(limit), lambda queue: selection.rank(queue) is not None)
         return [
             {
                 "eta": row.run_at.isoformat(),
@@ -98,7 +101,7 @@ class Commands:
         ]
 
     async def revoked(self, connection: AsyncConnection, limit: int) -> Any:
-        return await open_cancellations(connection, max(0, limit))
+        return await open_cancellations(connection, _most(limit))
 
     async def active_queues(self, connection: AsyncConnection) -> Any:
         paused = self._lookout.pauses.queues()
@@ -223,3 +226,9 @@ class Commands:
             },
             "worker_pid": pid,
         }
+
+
+def _most(limit: int) -> int:
+    if not 0 <= limit <= ROWS_MOST:
+        raise ValueError(f"expected limit to be 0 to {ROWS_MOST:,}, got: {limit}")
+    return limit

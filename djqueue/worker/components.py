@@ -94,7 +94,8 @@ class Components:
         """Stop them, the last one first. One that fails or hangs is logged and holds up nobody."""
         for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._running:
+            await asyncio.wait(self._running, timeout=STOP_MOST)  # one may catch its cancellation, and go on
         self._running.clear()
         while self._started:
             component = self._started.pop()

@@ -86,7 +86,7 @@ def _add_what_to_run(group: Any) -> None:
     )
     group.add_argument(
         "--queue-order",
-        choices=tuple(QueueOrder),
+        choices=[order.value for order in QueueOrder],
         help="strict: in the order of --queues; round-robin: in turn; weighted: in turn, by weight (default: strict)",
     )
     group.add_argument(

@@ -17,6 +17,7 @@ from djqueue.control.asking import Replies, ask
 from djqueue.control.catalogue import REQUIRED, Command, Parameter, commands
 from djqueue.control.questions import OF_TASKS, with_arguments
 from djqueue.exceptions import DjqueueError
+from djqueue.management.names import names_of
 from djqueue.management.tables import write_json, write_tree
 
 EXIT_CODES = """\
@@ -78,7 +79,7 @@ def run(command: BaseCommand, options: dict[str, Any], kind: str, local: Mapping
     name = options["command_name"]
     if name not in known:
         raise CommandError(f"unknown {kind} command {name!r}. {did_you_mean(name, known)}")
-    destination = [one for one in (options["destination"] or "").split(",") if one] or None
+    destination = names_of("--destination", options["destination"]) or None
     try:
         arguments = known[name].bind(arguments_of(known[name], options["words"]))
         if name in local:

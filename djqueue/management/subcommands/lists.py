@@ -33,6 +33,9 @@ examples:
 Tasks come newest first. Queues are counted to 10,000.
 """
 
+USUALLY, MOST = 50, 1_000_000
+"""Tasks that are listed."""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
@@ -43,17 +46,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     tasks.add_argument("--state", choices=[state.name.lower() for state in State])
     tasks.add_argument("-q", "--queue")
     tasks.add_argument("--name", help="the name of the task")
-    tasks.add_argument("--limit", type=int, default=50, metavar="NUMBER", help="at the most so many (50)")
+    tasks.add_argument("--limit", type=int, metavar="NUMBER", help=f"at the most so many ({USUALLY})")
 
 
 def run(command: BaseCommand, options: dict[str, Any]) -> None:
     what = options["what"]
     if what != "tasks":
-        for option in ("state", "queue", "name"):
+        for option in ("state", "queue", "name", "limit"):
             if options[option] is not None:
                 raise CommandError(f"expected --{option} only with tasks, got: {what}")
-    elif options["limit"] < 1:
-        raise CommandError(f"expected --limit to be 1 or more, got: {options['limit']}")
+    elif options["limit"] is not None and not 1 <= options["limit"] <= MOST:
+        bound = "1 or more" if options["limit"] < 1 else f"at most {MOST:,}"
+        raise CommandError(f"expected --limit to be {bound}, got: {options['limit']}")
     try:
         rows = tasks(options) if what == "tasks" else LISTS[what]()
     except Error as error:
@@ -144,7 +148,7 @@ def tasks(options: dict[str, Any]) -> list[dict[str, Any]]:
             "priority": task.priority,
             "created": task.created_at,
         }
-        for task in found[: options["limit"]]
+        for task in found[: options["limit"] or USUALLY]
     ]
 
 

@@ -10,6 +10,7 @@ from django.db import Error, connections
 
 from djqueue.conf import did_you_mean, settings
 from djqueue.control.purging import purge
+from djqueue.management.names import names_of
 from djqueue.management.tables import write_json
 from djqueue.store.lines import COUNTED, QueueLine, queue_lines
 
@@ -62,7 +63,8 @@ def run(command: BaseCommand, options: dict[str, Any]) -> None:
 def _chosen(lines: list[QueueLine], options: dict[str, Any]) -> list[QueueLine]:
     """Return the queues to purge that have something in line. Raises ``CommandError`` for one that is not there."""
     known = {line.name: line for line in lines}
-    asked, excluded = (_names(options[option]) for option in ("queues", "exclude_queues"))
+    asked = names_of("--queues", options["queues"])
+    excluded = names_of("--exclude-queues", options["exclude_queues"])
     for name in [*asked, *excluded]:
         if name not in known:
             raise CommandError(f"unknown queue {name!r}. {did_you_mean(name, known) if known else 'There is none.'}")
@@ -71,10 +73,6 @@ def _chosen(lines: list[QueueLine], options: dict[str, Any]) -> list[QueueLine]:
 
 def _waiting(line: QueueLine) -> int:
     return line.ready + line.parked
-
-
-def _names(given: str | None) -> list[str]:
-    return [name.strip() for name in (given or "").split(",") if name.strip()]
 
 
 def _agreed(command: BaseCommand, lines: list[QueueLine]) -> bool:
