@@ -123,7 +123,9 @@ def check_limits(soft: object, hard: object) -> None:
     """Raise ``ValueError`` for limits that are no durations, or a soft one that could never be reached."""
     soft, hard = check_limit("soft_time_limit", soft), check_limit("time_limit", hard)
     if soft is not None and hard is not None and soft > hard:
-        raise ValueError(f"expected soft_time_limit to be at most time_limit ({hard:g} s), got: {soft:g}")
+        raise ValueError(
+            f"soft_time_limit must be less than or equal to time_limit: expected at most {hard:g} s, got: {soft:g} s"
+        )
 
 
 def check_call_limits(definition: Any, options: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from .canvas.data import given
 from .canvas.links import eager_links
 from .canvas.methods import CanvasMethods
 from .conf import settings
-from .context import Request, current_request
+from .context import Request, current_request, pop_request, push_request
 from .eager import EagerResult, apply_eagerly
 from .enqueue import call, enqueue_many
 from .exceptions import MaxRetriesExceededError
@@ -156,6 +156,13 @@ class TaskDefinition(CanvasMethods, Hooks):
         """The context of the run that is going on in this thread or coroutine."""
         return current_request()
 
+    def push_request(self, *args: Any, **values: Any) -> None:
+        """Make ``self.request`` say this until ``pop_request()``, so that a test can call a bound function."""
+        push_request(self, *args, **values)
+
+    def pop_request(self) -> None:
+        pop_request()
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(*args, **kwargs)
 
@@ -222,17 +229,11 @@ class TaskDefinition(CanvasMethods, Hooks):
             before=before,
         )
 
-    def add_trail(self, result: Any) -> Any:
-        """Add a result to the ``children`` of the task that runs here, unless ``trail`` is off."""
-        if self.trail:
-            self.request.__dict__.setdefault("children", []).append(result)
-        return result
-
     def retry(
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
-        exc: BaseException | None = None,
+        exc: BaseException | type[BaseException] | None = None,
         throw: bool = True,
         eta: datetime | None = None,
         countdown: float | None = None,
@@ -257,7 +258,7 @@ class TaskDefinition(CanvasMethods, Hooks):
             options=options,
         )
         if throw:
-            raise retry from exc
+            raise retry from retry.exc
         return retry
 
     def update_state(

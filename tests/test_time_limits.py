@@ -209,14 +209,14 @@ def test_a_limit_that_is_no_duration_is_refused(limit: Any) -> None:
 
 
 def test_a_soft_limit_above_the_hard_one_is_refused() -> None:
-    message = r"expected soft_time_limit to be at most time_limit \(1 s\), got: 2"
+    message = r"soft_time_limit must be less than or equal to time_limit: expected at most 1 s, got: 2 s"
     with pytest.raises(ValueError, match=message):
         shared_task(name="never", time_limit=1, soft_time_limit=2)(lambda: None)
     with pytest.raises(ValueError, match=message):
         noop.apply_async(time_limit=1, soft_time_limit=2)
     with pytest.raises(ValueError, match=message):
         send_task("somewhere.else", time_limit=1, soft_time_limit=2)
-    with pytest.raises(ValueError, match=r"at most time_limit \(0.4 s\), got: 1"):
+    with pytest.raises(ValueError, match=r"expected at most 0.4 s, got: 1 s"):
         limited.apply_async(soft_time_limit=1)
 
 
