@@ -35,7 +35,10 @@ FOLLOWING = ("chain", "callbacks")
 
 
 class Request:
-    """The request context. What is not set is ``None``; outside a task only ``called_directly`` is."""
+    """The request context. What is not set is ``None`` (``children`` a list, ``replaced_task_nesting`` 0).
+
+    Outside a task only ``called_directly`` is set.
+    """
 
     def __init__(self, *args: Any, **values: Any) -> None:
         self.__dict__.update(*args, **values)
@@ -48,7 +51,7 @@ class Request:
             return self.__dict__[name]
         if name == "children":
             return self.__dict__.setdefault(name, [])
-        return None
+        return 0 if name == "replaced_task_nesting" else None
 
     def get(self, key: str, default: Any = None) -> Any:
         value = getattr(self, key) if key in FOLLOWING else None

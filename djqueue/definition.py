@@ -21,7 +21,7 @@ from .eager import EagerResult, apply_eagerly
 from .enqueue import call, enqueue_many
 from .exceptions import MaxRetriesExceededError
 from .hooks import Hooks
-from .limits import LIMITS, Limits
+from .limits import LIMITS, TIMES, Limits
 from .options import HOOKS, check_options
 from .results import AsyncResult
 from .retrying import plan_retry
@@ -149,7 +149,7 @@ class TaskDefinition(CanvasMethods, Hooks):
     @cached_property
     def limits(self) -> Limits:
         called = self.check_call if self.batch is None else ArgumentCheck(_takes_anything)
-        return Limits(self.name, called.signature, {option: getattr(self, option) for option in LIMITS})
+        return Limits(self.name, called.signature, {option: getattr(self, option) for option in (*LIMITS, *TIMES)})
 
     @property
     def request(self) -> Request:

@@ -87,7 +87,7 @@ class TestRequests:
         request.children.append("b")
         assert request.children == ["b"]
         request.clear()
-        assert (request.children, request.id) == ([], None)
+        assert (request.children, request.id, request.replaced_task_nesting) == ([], None, 0)
 
     def test_in_place_it_tells_the_host_and_what_was_asked_of_the_way(self):
         tells = define(
