@@ -108,6 +108,12 @@ class Ending(IntEnum):
     """It succeeded and its own transaction has settled it: there is nothing left to write."""
     REPLACED = 13
     """Another takes its place, and it waits for that."""
+    REQUEUED = 14
+    """It rejected itself: back in line, the attempt counted, so that it can see that it is not the first."""
+
+
+BACK_IN_LINE = frozenset({Ending.RELEASED, Ending.REQUEUED})
+"""Endings of which no more is told than that the task stands in line again."""
 
 
 class ScheduleReason(IntEnum):

@@ -208,7 +208,7 @@ def test_a_limit_that_is_no_duration_is_refused(limit: Any) -> None:
         noop.apply_async(soft_time_limit=limit)
 
 
-def test_a_soft_limit_above_the_hard_one_is_refused() -> None:
+def test_a_soft_limit_above_the_hard_one_is_refused(db: None) -> None:
     message = r"soft_time_limit must be less than or equal to time_limit: expected at most 1 s, got: 2 s"
     # The definition itself is not, so that its module can be imported.
     never = shared_task(name="tests.never", time_limit=1, soft_time_limit=2)(lambda: None)
