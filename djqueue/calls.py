@@ -9,7 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from .limits import LIMITS
+from .limits import LIMITS, check_order
 from .planned import Errbacks
 from .routing import check_priority, check_queue
 
@@ -121,9 +121,7 @@ def check_limit(what: str, limit: object) -> float | None:
 
 def check_limits(soft: object, hard: object) -> None:
     """Raise ``ValueError`` for limits that are no durations, or a soft one that could never be reached."""
-    soft, hard = check_limit("soft_time_limit", soft), check_limit("time_limit", hard)
-    if soft is not None and hard is not None and soft > hard:
-        raise ValueError(f"expected soft_time_limit to be at most time_limit ({hard:g} s), got: {soft:g}")
+    check_order(check_limit("soft_time_limit", soft), check_limit("time_limit", hard))
 
 
 def check_call_limits(definition: Any, options: Mapping[str, Any]) -> None:

@@ -35,10 +35,13 @@ FOLLOWING = ("chain", "callbacks")
 
 
 class Request:
-    """The request context. What is not set is ``None``; outside a task only ``called_directly`` is."""
+    """The request context. What is not set is ``None`` (``children`` a list, ``replaced_task_nesting`` 0).
 
-    def __init__(self, **values: Any) -> None:
-        self.__dict__.update(values)
+    Outside a task only ``called_directly`` is set.
+    """
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        self.__dict__.update(*args, **values)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -46,14 +49,23 @@ class Request:
         if name in FOLLOWING and "following" in self.__dict__:
             self.__dict__.update(self.following())
             return self.__dict__[name]
-        return None
+        if name == "children":
+            return self.__dict__.setdefault(name, [])
+        return 0 if name == "replaced_task_nesting" else None
 
     def get(self, key: str, default: Any = None) -> Any:
         value = getattr(self, key) if key in FOLLOWING else None
         return self.__dict__.get(key, default) if value is None else value
 
     def update(self, *args: Any, **values: Any) -> None:
+        """Change what is given; ``timelimit`` stands for both limits."""
         self.__dict__.update(*args, **values)
+        if "timelimit" in self.__dict__:
+            hard, soft = self.__dict__.pop("timelimit") or (None, None)
+            self.__dict__.update(time_limit=hard, soft_time_limit=soft)
+
+    def clear(self) -> None:
+        self.__dict__.clear()
 
     def __repr__(self) -> str:
         # Tasks log their request, whose arguments may hold secrets.
@@ -104,6 +116,7 @@ _NO_REQUEST = Request(called_directly=True, args=(), kwargs={}, retries=0, is_ea
 
 # Each thread and each coroutine sees the task that runs in it.
 _current: ContextVar[tuple[TaskDefinition, Request] | None] = ContextVar("djqueue_current", default=None)
+_below: ContextVar[tuple[tuple[TaskDefinition, Request] | None, ...]] = ContextVar("djqueue_below", default=())
 _join_allowed: ContextVar[bool] = ContextVar("djqueue_join_allowed", default=False)
 
 
@@ -119,9 +132,25 @@ def running_request() -> Request | None:
     return None if current is None else current[1]
 
 
+def push_request(definition: TaskDefinition, *args: Any, **values: Any) -> None:
+    """Make a request of these values the current one until ``pop_request``; what is left out is as outside a task."""
+    _below.set((*_below.get(), _current.get()))
+    _current.set((definition, Request({**vars(_NO_REQUEST), **dict(*args, **values)})))
+
+
+def pop_request() -> None:
+    """Undo the last ``push_request`` of this thread or coroutine."""
+    if not _below.get():
+        raise RuntimeError("expected push_request() before pop_request()")
+    *below, before = _below.get()
+    _below.set(tuple(below))
+    _current.set(before)
+
+
 def inside_task() -> bool:
     """Whether a task runs here that must not wait for another."""
-    return _current.get() is not None and not _join_allowed.get()
+    current = _current.get()
+    return current is not None and not current[1].called_directly and not _join_allowed.get()
 
 
 @contextmanager

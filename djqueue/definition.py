@@ -16,12 +16,12 @@ from .canvas.data import given
 from .canvas.links import eager_links
 from .canvas.methods import CanvasMethods
 from .conf import settings
-from .context import Request, current_request
+from .context import Request, current_request, pop_request, push_request
 from .eager import EagerResult, apply_eagerly
 from .enqueue import call, enqueue_many
 from .exceptions import MaxRetriesExceededError
 from .hooks import Hooks
-from .limits import LIMITS, Limits
+from .limits import LIMITS, TIMES, Limits
 from .options import HOOKS, check_options
 from .results import AsyncResult
 from .retrying import plan_retry
@@ -149,12 +149,19 @@ class TaskDefinition(CanvasMethods, Hooks):
     @cached_property
     def limits(self) -> Limits:
         called = self.check_call if self.batch is None else ArgumentCheck(_takes_anything)
-        return Limits(self.name, called.signature, {option: getattr(self, option) for option in LIMITS})
+        return Limits(self.name, called.signature, {option: getattr(self, option) for option in (*LIMITS, *TIMES)})
 
     @property
     def request(self) -> Request:
         """The context of the run that is going on in this thread or coroutine."""
         return current_request()
+
+    def push_request(self, *args: Any, **values: Any) -> None:
+        """Make ``self.request`` say this until ``pop_request()``, so that a test can call a bound function."""
+        push_request(self, *args, **values)
+
+    def pop_request(self) -> None:
+        pop_request()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(*args, **kwargs)
@@ -222,17 +229,11 @@ class TaskDefinition(CanvasMethods, Hooks):
             before=before,
         )
 
-    def add_trail(self, result: Any) -> Any:
-        """Add a result to the ``children`` of the task that runs here, unless ``trail`` is off."""
-        if self.trail:
-            self.request.__dict__.setdefault("children", []).append(result)
-        return result
-
     def retry(
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
-        exc: BaseException | None = None,
+        exc: BaseException | type[BaseException] | None = None,
         throw: bool = True,
         eta: datetime | None = None,
         countdown: float | None = None,
@@ -257,7 +258,7 @@ class TaskDefinition(CanvasMethods, Hooks):
             options=options,
         )
         if throw:
-            raise retry from exc
+            raise retry from retry.exc
         return retry
 
     def update_state(

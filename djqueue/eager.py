@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
@@ -53,7 +54,7 @@ class EagerResult(ResultNode):
         """Return the value, or raise the task's error (return it with ``propagate=False``)."""
         if self._state in states.PROPAGATE_STATES and propagate:
             raise self._value if isinstance(self._value, BaseException) else Exception(self._value)
-        if self._state == states.PENDING:
+        if self._state == states.PENDING:  # it rejected itself time and again
             raise TimeoutError(f"the result of task {self.id} will not come: it ran in place and ended without one")
         if callback is not None:
             callback(self.id, self._value)
@@ -148,7 +149,7 @@ def apply_eagerly(
     for _ in range(REQUEUES_MOST):
         given = decode_arguments(*texts, definition.name)
         request = request_of(definition.name, id, *given, stored, _context(retries, options))
-        request.update(is_eager=True, delivery_info={"is_eager": True, "routing_key": "", "redelivered": False})
+        request.update(is_eager=True, hostname=gethostname(), delivery_info=_delivery(options))
         ended = _run(definition, request, *given)
         if ended.retry is not None:
             retries += 1
@@ -174,6 +175,12 @@ def _ended_as(definition: TaskDefinition, result: Any) -> Ended:
     failed = next((r for r in result.leaves() if not r.successful()), result) if hasattr(result, "leaves") else result
     error = failed.result
     return Ended(states.FAILURE, error=error) if isinstance(error, BaseException) else Ended(IGNORED)
+
+
+def _delivery(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what a request tells of its way; in place there is none, so it is what was asked for."""
+    asked = {name: options.get(name) for name in ("exchange", "priority")}
+    return {"is_eager": True, "routing_key": options.get("routing_key") or "", "redelivered": False, **asked}
 
 
 def _context(retries: int, options: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +218,8 @@ async def _awaited(coroutine: Any) -> Any:
 
 def _result(definition: TaskDefinition, id: str, ended: Ended, *, throw: bool) -> EagerResult:
     if ended.state in (IGNORED, REQUEUED):
-        return EagerResult(id, None, states.PENDING, name=definition.name)
+        state = states.IGNORED if ended.state == IGNORED else states.PENDING
+        return EagerResult(id, None, state, name=definition.name)
     if ended.error is not None:
         if throw:
             raise ended.error

@@ -151,6 +151,9 @@ class Replace(Ignore):
         self.sig = sig
         super().__init__(sig)
 
+    def __str__(self) -> str:
+        return f"the task asked to be replaced by {self.sig!r}, which a worker does, and a direct call does not"
+
 
 class Reject(TaskPredicate):
     """The task refused to run; with ``requeue`` it goes back in line."""

@@ -15,6 +15,7 @@ from typing import Any
 
 LIMITS = ("rate_limit", "rate_key", "rate_strict", "concurrency_key", "concurrency_limit", "concurrency_ordered")
 """Options of definitions."""
+TIMES = ("soft_time_limit", "time_limit")
 PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 RATE = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?:/([smhd]))?")
 LONGEST_PAUSE = 10 * 365.25 * 86400
@@ -124,10 +125,19 @@ def stream_of(limits: Mapping[str, Any]) -> str | None:
     return gate if gate is not None and gate.startswith(STREAM) else None
 
 
-class Limits:
-    """The limits of one definition, of which ``options`` are those named in ``LIMITS``; ``rate`` is what it declares.
+def check_order(soft: float | None, hard: float | None) -> None:
+    """Raise ``ValueError`` for a soft time limit, in seconds, that could never be reached."""
+    if soft is not None and hard is not None and soft > hard:
+        raise ValueError(
+            f"soft_time_limit must be less than or equal to time_limit: expected at most {hard:g} s, got: {soft:g} s"
+        )
 
-    Raises ``ValueError`` for options that cannot be.
+
+class Limits:
+    """The limits of one definition: ``options`` named in ``LIMITS``, and its time limits. ``rate`` is what it declares.
+
+    Raises ``ValueError`` for options that cannot be. Time limits that contradict each other are refused at the call, as
+    in Celery: a module that defines such a task can be imported.
     """
 
     def __init__(self, task: str, signature: Signature, options: Mapping[str, Any]) -> None:
@@ -146,6 +156,8 @@ class Limits:
             raise ValueError(
                 f"expected concurrency_limit of task {task} to be 1, because it is concurrency_ordered, got: {limit!r}"
             )
+        soft, hard = self._times = options["soft_time_limit"], options["time_limit"]
+        self._contradict = soft is not None and hard is not None and soft > hard
         self.strict: bool = options["rate_strict"]
         self.slots = _slots(task, limit)
         self._kind = STREAM if ordered else KEY
@@ -158,8 +170,8 @@ class Limits:
 
     @property
     def stores(self) -> bool:
-        """Whether anything is stored with each task."""
-        return self._key is not None or self._rate_key is not None
+        """Whether anything is stored with each task, or is to be refused."""
+        return self._key is not None or self._rate_key is not None or self._contradict
 
     def stored(self, args: Sequence[Any], kwargs: Mapping[str, Any], before: int = 0) -> dict[str, Any]:
         """Return the options to store with a call: ``gate`` and ``slots``, and ``rate_key``.
@@ -167,6 +179,7 @@ class Limits:
         The first ``before`` arguments come from an earlier step and are not known yet. Raises ``ValueError``.
         """
         stored: dict[str, Any] = {}
+        check_order(*self._times)
         if self._key is not None:
             stored["gate"] = self._kind + self._key.render(args, kwargs, before)
             stored["slots"] = self.slots

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .calls import UNIQUE, check_expires, check_limit, check_limits
+from .calls import UNIQUE, check_expires, check_limit
 from .routing import check_priority, check_queue
 from .routing.topics import check_routing_key
 from .schedules.declared import declare_task
@@ -76,7 +76,6 @@ def check_options(definition: TaskDefinition) -> None:
         value = getattr(definition, option)
         if value is not None and not isinstance(value, Mapping):
             raise TypeError(f"expected {option} of task {name} to be a dict, got: {value!r}")
-    check_limits(definition.soft_time_limit, definition.time_limit)
     definition.soft_time_limit = check_limit("soft_time_limit", definition.soft_time_limit)
     definition.time_limit = check_limit("time_limit", definition.time_limit)
     if definition.expires is not None:

@@ -115,6 +115,11 @@ class Outcome(NamedTuple):
         """It goes back in line, the attempt not counted."""
         return cls(id, attempt, Ending.RELEASED)
 
+    @classmethod
+    def requeued(cls, id: str, attempt: int) -> Outcome:
+        """It goes back in line because it rejected itself."""
+        return cls(id, attempt, Ending.REQUEUED)
+
 
 class NewTask(NamedTuple):
     """A task to insert. ``args``, ``kwargs`` and ``options`` are JSON text.

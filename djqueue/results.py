@@ -203,7 +203,12 @@ class AsyncResult(TaskLookup, ResultNode, of_one_task=True):
             resume(cursor, self.id)
 
     def forget(self) -> None:
-        """Delete the task and its result. One that has not finished stays, or whose value a chord still needs."""
+        """Delete the task, and those before it in its chain, with their results.
+
+        One that has not finished stays, or whose value a chord still needs.
+        """
+        if self.parent is not None:
+            self.parent.forget()
         with connections[settings.DATABASE].cursor() as cursor:
             stored.forget(cursor, [self.id])
 

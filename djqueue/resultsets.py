@@ -10,7 +10,7 @@ from django.db import connections
 
 from .conf import settings
 from .context import inside_task
-from .exceptions import TimeoutError
+from .exceptions import ImproperlyConfigured, TimeoutError
 from .records import StoredResult
 from .resulttree import ResultNode
 from .serializers import decode, encode
@@ -104,27 +104,40 @@ class ResultSet(ResultNode):
         interval: float = LONGEST_PAUSE,
         callback: Callable[[str, Any], Any] | None = None,
         disable_sync_subtasks: bool = True,
-        **options: Any,
+        on_interval: Callable[[], Any] | None = None,
+        on_message: None = None,
     ) -> list[Any]:
         """Wait for all and return their results in order.
 
         One that failed raises its exception as soon as it is known, unless ``propagate`` is false, when it is among the
-        results. ``timeout`` is for all together; then ``djqueue.exceptions.TimeoutError`` is raised.
+        results. ``timeout`` is for all together; then ``djqueue.exceptions.TimeoutError`` is raised. ``on_interval`` is
+        called after each look that did not find all; ``on_message`` is for single results only.
         """
+        if on_message is not None:
+            raise ImproperlyConfigured("expected on_message in the get() of one task's result: a set of them has none")
         if disable_sync_subtasks and inside_task():
             raise RuntimeError(
                 "never call get() or join() within a task: it blocks a slot that the awaited tasks may need. Use a "
                 "chord, or pass disable_sync_subtasks=False if you know better."
             )
         if not self.supports_native_join:
-            return [r.get(timeout, propagate=propagate, callback=callback) for r in self.results]
+            return self._one_by_one(timeout, propagate=propagate, callback=callback)
         found: dict[str, StoredResult] = {}
-        for _ in self._arrivals(found, timeout, interval, propagate=propagate):
+        for _ in self._arrivals(found, timeout, interval, propagate=propagate, on_interval=on_interval):
             pass
         return self._values(found, propagate=propagate, callback=callback)
 
     join = get
     join_native = get
+
+    def _one_by_one(self, timeout: float | None, **options: Any) -> list[Any]:
+        """Return the values where some are not stored, as in eager mode: there is no one look that finds them all."""
+        ends = None if timeout is None else time.monotonic() + timeout
+        values = []
+        for result in self.results:
+            left = None if ends is None else max(0.0, ends - time.monotonic())
+            values.append(result.get(timeout=left, disable_sync_subtasks=False, **options))
+        return values
 
     def _values(self, found: dict[str, StoredResult], *, propagate: bool, callback: Any) -> list[Any]:
         values = []
@@ -139,7 +152,13 @@ class ResultSet(ResultNode):
         return values
 
     def _arrivals(
-        self, found: dict[str, StoredResult], timeout: float | None, interval: float, *, propagate: bool
+        self,
+        found: dict[str, StoredResult],
+        timeout: float | None,
+        interval: float,
+        *,
+        propagate: bool,
+        on_interval: Callable[[], Any] | None = None,
     ) -> Iterator[list[str]]:
         """Put results into ``found`` until all are there, yielding the ids that are new after each look."""
         began = time.monotonic()
@@ -159,6 +178,8 @@ class ResultSet(ResultNode):
                 yield list(new)
             if not waiting:
                 return
+            if on_interval is not None:
+                on_interval()
             send_held_back(connection)
             waited = time.monotonic() - began
             if timeout is not None and waited >= timeout:
@@ -209,6 +230,12 @@ class GroupResult(ResultSet):
     def children(self) -> list[Any]:
         """The results of the members."""
         return self.results
+
+    def forget(self) -> None:
+        """Delete the members, and what was before them in their chain, with their results."""
+        if self.parent is not None:
+            self.parent.forget()
+        super().forget()
 
     def as_tuple(self) -> tuple[Any, Any]:
         head = self.id, None if self.parent is None else self.parent.as_tuple()

@@ -37,7 +37,7 @@ def plan_retry(
     *,
     args: Sequence[Any] | None,
     kwargs: Mapping[str, Any] | None,
-    exc: BaseException | None,
+    exc: BaseException | type[BaseException] | None,
     eta: datetime.datetime | None,
     countdown: float | None,
     max_retries: int | None,
@@ -48,6 +48,8 @@ def plan_retry(
     Raises ``exc``, the current exception or ``MaxRetriesExceededError`` if the task was retried as often as it may be,
     or if no task runs here; for changed arguments what ``apply_async`` raises.
     """
+    if isinstance(exc, type) and issubclass(exc, BaseException):
+        exc = exc()
     if request.called_directly:
         raise _cause(exc) or Retry("Task can be retried", None)
     most = definition.max_retries if max_retries is None else max_retries

@@ -20,12 +20,42 @@ RETRY = "RETRY"
 SUCCESS = "SUCCESS"
 FAILURE = "FAILURE"
 REVOKED = "REVOKED"
+IGNORED = "IGNORED"
+"""Of a task that ended in place with ``Ignore``, so that nothing is stored of it."""
+RECEIVED, REJECTED = "RECEIVED", "REJECTED"
+"""States of Celery's events, which no task here has."""
 
 READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
-UNREADY_STATES = frozenset({PENDING, STARTED, RETRY})
+UNREADY_STATES = frozenset({PENDING, RECEIVED, STARTED, REJECTED, RETRY})
 EXCEPTION_STATES = frozenset({RETRY, FAILURE, REVOKED})
 PROPAGATE_STATES = frozenset({FAILURE, REVOKED})
-ALL_STATES = READY_STATES | UNREADY_STATES
+ALL_STATES = frozenset({PENDING, RECEIVED, STARTED, SUCCESS, FAILURE, RETRY, REVOKED})
+
+PRECEDENCE = (SUCCESS, FAILURE, None, REVOKED, STARTED, RECEIVED, REJECTED, RETRY, PENDING)
+"""From the latest state to the earliest, as in Celery. ``None`` stands for those of a task's own."""
+
+
+def precedence(name: str) -> int:
+    """Return the place of a state in ``PRECEDENCE``."""
+    return PRECEDENCE.index(name if name in PRECEDENCE else None)
+
+
+class state(str):
+    """The name of a state, compared by how far the task has got: ``state("PENDING") < state("SUCCESS")``."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        return precedence(self) > precedence(other)
+
+    def __le__(self, other: str) -> bool:
+        return precedence(self) >= precedence(other)
+
+    def __gt__(self, other: str) -> bool:
+        return precedence(self) < precedence(other)
+
+    def __ge__(self, other: str) -> bool:
+        return precedence(self) <= precedence(other)
 
 
 class State(IntEnum):
@@ -78,6 +108,12 @@ class Ending(IntEnum):
     """It succeeded and its own transaction has settled it: there is nothing left to write."""
     REPLACED = 13
     """Another takes its place, and it waits for that."""
+    REQUEUED = 14
+    """It rejected itself: back in line, the attempt counted, so that it can see that it is not the first."""
+
+
+BACK_IN_LINE = frozenset({Ending.RELEASED, Ending.REQUEUED})
+"""Endings of which no more is told than that the task stands in line again."""
 
 
 class ScheduleReason(IntEnum):

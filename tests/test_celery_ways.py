@@ -151,6 +151,11 @@ class TestContext:
         assert again.get(timeout=30) is True
         assert (ignored.state, Task.objects.filter(id=ignored.id).exists()) == ("PENDING", False)
 
+    def test_a_task_that_put_itself_back_can_see_it(self, worker):
+        result = site.rejects_until_redelivered.delay()
+        assert result.get(timeout=30) == [0, 2]
+        assert (stored(result).attempt, TaskAttempt.objects.filter(task_id=result.id).count()) == (2, 0)
+
     def test_a_task_is_sent_by_name(self, worker):
         assert send_task("tests.site.tasks.add", (1,), {"y": 2}).get(timeout=30) == 3
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from djqueue import shared_task
+from djqueue import chain, shared_task
 from djqueue.enqueue import send_task
 from djqueue.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from djqueue.models import TaskAttempt
@@ -206,15 +206,20 @@ def test_a_limit_that_is_no_duration_is_refused(limit: Any) -> None:
         noop.apply_async(soft_time_limit=limit)
 
 
-def test_a_soft_limit_above_the_hard_one_is_refused() -> None:
-    message = r"expected soft_time_limit to be at most time_limit \(1 s\), got: 2"
+def test_a_soft_limit_above_the_hard_one_is_refused(db: None) -> None:
+    message = r"soft_time_limit must be less than or equal to time_limit: expected at most 1 s, got: 2 s"
+    # The definition itself is not, so that its module can be imported.
+    never = shared_task(name="tests.never", time_limit=1, soft_time_limit=2)(lambda: None)
+    for call in (never.delay, never.apply_async, never.s().delay, chain(noop.si(), never.si()).delay):
+        with pytest.raises(ValueError, match=message):
+            call()
     with pytest.raises(ValueError, match=message):
-        shared_task(name="never", time_limit=1, soft_time_limit=2)(lambda: None)
+        never.delay_many([((), {})])
     with pytest.raises(ValueError, match=message):
         noop.apply_async(time_limit=1, soft_time_limit=2)
     with pytest.raises(ValueError, match=message):
         send_task("somewhere.else", time_limit=1, soft_time_limit=2)
-    with pytest.raises(ValueError, match=r"at most time_limit \(0.4 s\), got: 1"):
+    with pytest.raises(ValueError, match=r"expected at most 0.4 s, got: 1 s"):
         limited.apply_async(soft_time_limit=1)
 
 

@@ -76,7 +76,8 @@ class chord(Signature):
         return header
 
     def __length_hint__(self) -> int:
-        return self.header.__length_hint__() if self.body is None else 1
+        """How many results the body gets."""
+        return self.header.__length_hint__()
 
     def spend(self) -> None:
         super().spend()

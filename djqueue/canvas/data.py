@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from djqueue import registry
@@ -19,6 +20,14 @@ Kind = TypeVar("Kind", bound="type[SignatureData]")
 KEPT_OPTIONS = frozenset(["group_id", "stamped_headers"])
 """Options of a signature that a call cannot override."""
 LINKS = ("link", "link_error")
+PARTS: dict[str, Callable[[], Any]] = {
+    "args": tuple,
+    "kwargs": dict,
+    "options": dict,
+    "subtask_type": NoneType,
+    "immutable": bool,
+}
+"""What makes a part that a dict does not have; all but the task may be left out."""
 
 
 def item(name: str) -> Any:
@@ -72,6 +81,9 @@ class SignatureData(dict[str, Any]):
         self.frozen = self.spent = False
         if isinstance(task, dict):
             super().__init__(task)
+            for part, default in PARTS.items():  # a dict written by hand may leave some out
+                if part not in self:
+                    self[part] = default()
             return
         if not isinstance(task, str | None):
             self._type, task = task, task.name

@@ -37,23 +37,30 @@ class Stream:
                     raise
             yield self._kept[place]
 
+    def all(self) -> list[Signature]:
+        """Return all members, once the generator has ended."""
+        return [member for member in self]  # noqa: C416 - list() would ask for the length first, which is this
+
     def __len__(self) -> int:
-        return len(list(self))
+        return len(self.all())
 
     def __getitem__(self, place: Any) -> Any:
-        return list(self)[place]
+        return self.all()[place]
 
     def __eq__(self, other: object) -> bool:
-        return list(self) == other
+        return self.all() == other
 
     def __repr__(self) -> str:
-        return repr(list(self))
+        return repr(self.all())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
-        return deepcopy(list(self), memo)
+        return deepcopy(self.all(), memo)
 
     def __json__(self) -> list[Signature]:
-        return list(self)
+        return self.all()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (self.all(),)
 
 
 @Signature.register_type()

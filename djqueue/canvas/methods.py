@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .maps import chunks, xmap, xstarmap
-from .replacing import add_to_chord, replace
+from .replacing import add_to_chord, check_replacement, replace
 from .signatures import Signature
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ class CanvasMethods:
 
     if TYPE_CHECKING:
         name: str
+        trail: bool
         transactional: bool
 
         @property
@@ -51,12 +52,23 @@ class CanvasMethods:
         """Return a group of tasks that ``starmap`` up to ``n`` elements each."""
         return chunks(self.s(), it, n)
 
+    def add_trail(self, result: Any) -> Any:
+        """Add a result to the ``children`` of the task that runs here, unless ``trail`` is off."""
+        if self.trail:
+            self.request.__dict__.setdefault("children", []).append(result)
+        return result
+
     def replace(self, sig: Signature) -> Any:
         """Let ``sig`` take the place of the task that runs here, which ends with its result. Does not return.
 
         What follows in a chain, the place in a group, links and errbacks stay with the task's id. Raises
-        ``ImproperlyConfigured`` for an empty chain.
+        ``ImproperlyConfigured`` for an empty chain, and ``Replace``, an ``Ignore`` whose ``sig`` is the replacement:
+        that is what a test of the function alone sees.
         """
+        return self.on_replace(check_replacement(sig))
+
+    def on_replace(self, sig: Signature) -> Any:
+        """Called by ``replace()``, so that a subclass can change ``sig``, say stamp it; must end with ``super()``'s."""
         return replace(self.request, sig)
 
     def add_to_chord(self, sig: Signature, lazy: bool = False) -> Any:

@@ -16,16 +16,19 @@ from .signatures import as_signature
 
 
 def replace(request: Request, sig: Any) -> NoReturn:
-    """Raise ``Replace``, which ends the attempt. Raises ``ImproperlyConfigured`` for a canvas without a step."""
-    if request.called_directly:
-        raise RuntimeError("expected replace() to be called inside a task")
-    sig = as_signature(sig)
-    if not sig.steps():
-        raise ImproperlyConfigured("Cannot replace with an empty chain")
+    """Raise ``Replace``, which ends the attempt."""
     whole = sig.copied(deep=False, fresh=True)
     if request.stamped_headers:
         whole.stamp(**{**(request.stamps or {}), "stamped_headers": list(request.stamped_headers)})
     raise Replace(whole)
+
+
+def check_replacement(sig: Any) -> Any:
+    """Return a signature. Raises ``TypeError`` for what is none and ``ImproperlyConfigured`` for one without a step."""
+    sig = as_signature(sig)
+    if not sig.steps():
+        raise ImproperlyConfigured("Cannot replace with an empty chain")
+    return sig
 
 
 def planned_replacement(request: Request, sig: Any) -> str | None:

@@ -6,6 +6,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from djqueue.migrations._postgresql import PostgreSQLMigration
+from djqueue.migrations._routines import CreateRoutines
 
 
 class Migration(PostgreSQLMigration):
@@ -104,4 +105,5 @@ class Migration(PostgreSQLMigration):
             "scheduledtask",
             models.Index(fields=["run_at", "task"], name="djqueue_scheduled_paused", condition=Q(reason=4)),
         ),
+        CreateRoutines("051d16668717"),
     ]

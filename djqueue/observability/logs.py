@@ -12,7 +12,7 @@ from djqueue import events, signals
 from djqueue.control.catalogue import CONTROL, find
 from djqueue.records import Claim, Outcome
 from djqueue.serializers import decode
-from djqueue.states import Ending
+from djqueue.states import BACK_IN_LINE, Ending
 
 logger = logging.getLogger("djqueue.worker")
 tasks = logging.getLogger("djqueue.task")
@@ -84,7 +84,7 @@ def settled(event: events.TasksSettled) -> None:
     for claim, outcome in event.settled:
         if outcome.ending in (Ending.FAILED, Ending.LOST):
             _failed(claim, outcome)
-        elif wordy and outcome.ending != Ending.RELEASED:
+        elif wordy and outcome.ending not in BACK_IN_LINE:
             started = outcome.started or claim.claimed
             tasks.info(
                 "%s[%s] %s wait=%.3fs run=%.3fs attempt=%d queue=%s",

@@ -1,4 +1,4 @@
-"""Release: give claimed tasks back to the line, their attempt not counted."""
+"""Release: give claimed tasks back to the line, their attempt not counted unless they asked for it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from collections.abc import Sequence
 from psycopg import AsyncConnection
 
 from djqueue.records import Outcome
+from djqueue.states import Ending
 
 from .arrays import array_literal
 from .functions import Function
 from .gates import vacate
 
 # Why this shape. Fenced and ordered like settling. The row gets a new place in line (a fresh seq): the floor protocol
-# forbids to bring an old one back. What was marked to run at most once has started, and is not released.
+# forbids to bring an old one back. What was marked to run at most once has started, and is not released. `counted` are
+# the attempts that the task has behind it.
 RELEASE = Function(
     verb="release",
-    arguments=("bigint", "uuid[]", "integer[]"),
+    arguments=("bigint", "uuid[]", "integer[]", "integer[]"),
     returns="id text",
     statement="""
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($2, $3) AS given (task_id, attempt)
+    SELECT * FROM unnest($2, $3, $4) AS given (task_id, attempt, counted)
 ),
 held AS MATERIALIZED (
-    SELECT running.place, given.task_id, given.attempt
+    SELECT running.place, given.task_id, given.counted
     FROM given
     CROSS JOIN LATERAL (
         SELECT lease.ctid AS place
@@ -42,7 +44,7 @@ given_back AS (
 ),
 back_in_line AS (
     INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
-    SELECT task.queue, task.priority, task.id, held.attempt - 1
+    SELECT task.queue, task.priority, task.id, held.counted
     FROM held
     CROSS JOIN LATERAL (
         SELECT id, queue, priority FROM djqueue_task WHERE id = held.task_id LIMIT 1
@@ -52,18 +54,17 @@ SELECT held.task_id::text FROM held
 """,
 )
 
-CALL = f"SELECT id FROM {RELEASE.name}(%s, %s::uuid[], %s::integer[])"
+CALL = f"SELECT id FROM {RELEASE.name}(%s, %s::uuid[], %s::integer[], %s::integer[])"
 
 HELD = "SELECT task_id::text, attempt FROM djqueue_runningtask WHERE worker_id = %s"
 
 
 async def release(connection: AsyncConnection, worker_id: int, outcomes: Sequence[Outcome]) -> set[str]:
     """Put attempts back in line and return the ids of those that the worker still held and that may run again."""
-    ordered = sorted((o.id, o.attempt) for o in outcomes)
+    ordered = sorted((o.id, o.attempt, o.attempt if o.ending == Ending.REQUEUED else o.attempt - 1) for o in outcomes)
+    columns = [array_literal(str(row[place]) for row in ordered) for place in range(3)]
     async with connection.transaction():
-        cursor = await connection.execute(
-            CALL, (worker_id, array_literal(o[0] for o in ordered), array_literal(str(o[1]) for o in ordered))
-        )
+        cursor = await connection.execute(CALL, (worker_id, *columns))
         released = {row[0] for row in await cursor.fetchall()}
         await vacate(connection, released)
     return released

@@ -32,7 +32,7 @@ def outcome_of(claim: Claim, order: Order, definition: TaskDefinition, ended: En
     if ended.state == REPLACED:
         return Outcome.replaced(id, attempt, "", started, finished)
     if ended.state == REQUEUED and not definition.at_most_once:
-        return Outcome.released(id, attempt)
+        return Outcome.requeued(id, attempt)
     error = encode_error(ended.error or Reject(requeue=True), with_traceback=not ended.expected)
     if ended.state == REQUEUED:  # what was marked to run once only runs again as a retry
         return Outcome.retried(id, attempt, error, started, finished, encode({"countdown": 0.0}))

@@ -9,7 +9,7 @@ from typing import Any
 
 from djqueue import events
 from djqueue.records import Claim, Outcome
-from djqueue.states import Ending
+from djqueue.states import BACK_IN_LINE, Ending
 
 from .batches import Rules
 from .crew import TICK, Crew
@@ -156,7 +156,7 @@ class Pool:
                 run_time = (outcome.finished - outcome.started) / self._waiting.batches.rules.get(claim.name, (1,))[0]
                 self.estimates.learn(claim.name, run_time)
             # Solo cannot be killed: there, what may not go on is interrupted.
-            outcomes.append(verdict if outcome.ending == Ending.RELEASED else outcome)
+            outcomes.append(verdict if outcome.ending in BACK_IN_LINE else outcome)
             if verdict is not outcome and not executor.condemned:
                 executor.spared = False  # it ended by itself, after a mild OS signal
         self._on_outcomes(outcomes)

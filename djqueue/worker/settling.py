@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from djqueue import events
 from djqueue.conf import settings
 from djqueue.records import Claim, Claims, Lane, Outcome
-from djqueue.states import Ending
+from djqueue.states import BACK_IN_LINE, Ending
 from djqueue.store.claim import claim
 from djqueue.store.conclude import conclude
 from djqueue.store.exchange import exchange
@@ -123,7 +123,7 @@ class Settler:
         return settled
 
     async def _put_back(self, connection: AsyncConnection, worker_id: int, batch: Sequence[Outcome]) -> None:
-        released = [o for o in batch if o.ending == Ending.RELEASED]
+        released = [o for o in batch if o.ending in BACK_IN_LINE]
         lost = [o for o in batch if o.ending == Ending.LOST]
         if released:
             settled = await release(connection, worker_id, released)

@@ -129,6 +129,13 @@ def rejects_itself() -> None:
 
 
 @shared_task(bind=True)
+def rejects_until_redelivered(self: Any) -> list[Any]:
+    if not self.request.delivery_info["redelivered"]:
+        raise Reject("once more", requeue=True)
+    return [self.request.retries, self.request.attempt]
+
+
+@shared_task(bind=True)
 def rejects_first(self: Any) -> bool:
     path = self.request.headers["path"]
     if not os.path.exists(path):
