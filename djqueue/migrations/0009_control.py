@@ -105,5 +105,5 @@ class Migration(PostgreSQLMigration):
             "scheduledtask",
             models.Index(fields=["run_at", "task"], name="djqueue_scheduled_paused", condition=Q(reason=4)),
         ),
-        CreateRoutines("051d16668717"),
+        CreateRoutines("6abc93adab91"),
     ]
