@@ -120,10 +120,16 @@ _below: ContextVar[tuple[tuple[TaskDefinition, Request] | None, ...]] = ContextV
 _join_allowed: ContextVar[bool] = ContextVar("djqueue_join_allowed", default=False)
 
 
-def current_request() -> Request:
-    """Return the request of the task that runs here, or one that says that none does."""
+def current_request(definition: TaskDefinition | None = None) -> Request:
+    """Return the request of the task that runs here, or one that says that none does, of the definition's own."""
     current = _current.get()
-    return _NO_REQUEST if current is None else current[1]
+    if current is not None:
+        return current[1]
+    if definition is None:
+        return _NO_REQUEST
+    # A test may write to it, which is to concern no other task.
+    own: Request = definition.__dict__.setdefault("request_outside", Request(vars(_NO_REQUEST)))
+    return own
 
 
 def running_request() -> Request | None:

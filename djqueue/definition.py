@@ -154,7 +154,7 @@ class TaskDefinition(CanvasMethods, Hooks):
     @property
     def request(self) -> Request:
         """The context of the run that is going on in this thread or coroutine."""
-        return current_request()
+        return current_request(self)
 
     def push_request(self, *args: Any, **values: Any) -> None:
         """Make ``self.request`` say this until ``pop_request()``, so that a test can call a bound function."""

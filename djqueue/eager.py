@@ -17,6 +17,7 @@ from .calls import stored_options
 from .conf import settings
 from .context import Request, request_of, running, running_request
 from .exceptions import TimeoutError
+from .limits import TIMES
 from .resulttree import ResultNode
 from .serializers import decode_arguments, decode_result, encode_arguments, encode_result
 from .uuid7 import as_task_id, new_task_id
@@ -150,6 +151,7 @@ def apply_eagerly(
         given = decode_arguments(*texts, definition.name)
         request = request_of(definition.name, id, *given, stored, _context(retries, options))
         request.update(is_eager=True, hostname=gethostname(), delivery_info=_delivery(options))
+        request.update((name, stored.get(name, getattr(definition, name))) for name in TIMES)
         ended = _run(definition, request, *given)
         if ended.retry is not None:
             retries += 1

@@ -52,6 +52,8 @@ def plan_retry(
         exc = exc()
     if request.called_directly:
         raise _cause(exc) or Retry("Task can be retried", None)
+    if max_retries is not None:
+        request.update(override_max_retries=max_retries)  # also for autoretry, which sees what is raised here
     most = definition.max_retries if max_retries is None else max_retries
     if most is not None and request.retries >= most:
         raise _cause(exc) or _exceeded(definition, request)
@@ -118,7 +120,7 @@ def autoretry(definition: TaskDefinition, request: Request, error: BaseException
             float(definition.retry_backoff_max),
             jitter=bool(definition.retry_jitter),
         )
-    # Celery lets a task change this for its present run.
+    # What the function itself said in self.retry() counts more.
     if request.override_max_retries is not None:
         asked["max_retries"] = request.override_max_retries
     definition.retry(exc=error, **asked)

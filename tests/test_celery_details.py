@@ -63,6 +63,13 @@ class TestRequests:
         with pytest.raises(RuntimeError, match="push_request"):
             tells.pop_request()
 
+    def test_what_is_written_to_a_request_outside_a_task_concerns_no_other(self):
+        add.request.id = "a"
+        try:
+            assert (add.request.id, identity.request.id) == ("a", None)
+        finally:
+            add.request.id = None
+
     def test_a_retry_of_such_a_request_can_be_seen(self):
         again = define(lambda self: self.retry(countdown=5), bind=True, name="again", max_retries=1)
         again.push_request(called_directly=False, retries=0)
@@ -97,6 +104,12 @@ class TestRequests:
         assert (told["priority"], told["routing_key"], told["exchange"]) == (4, "mail.new", "mail")
         assert told["host"] == socket.gethostname()
 
+    def test_in_place_it_tells_the_time_limits_that_a_worker_would_keep(self):
+        tells = define(lambda self: self.request.timelimit, bind=True, name="limits", time_limit=60, soft_time_limit=45)
+        assert tells.apply().get() == [60, 45]
+        assert tells.apply(soft_time_limit=10).get() == [60, 10]
+        assert add.apply((1, 1)).get() == 2
+
 
 class TestEndings:
     @pytest.mark.parametrize("error", [Strange, Strange("so")], ids=["class", "instance"])
@@ -104,6 +117,16 @@ class TestEndings:
         fails = define(lambda self: self.retry(exc=error, max_retries=0), bind=True, name="fails")
         with pytest.raises(Strange):
             fails.apply().get()
+
+    def test_what_a_function_says_of_its_retries_counts_for_those_by_themselves_too(self):
+        runs: list[int] = []
+
+        def gives_up(self: Any) -> None:
+            runs.append(self.request.retries)
+            self.retry(exc=Strange, max_retries=0 if len(runs) == 3 else None)
+
+        result = define(gives_up, bind=True, autoretry_for=(Strange,), max_retries=10).apply()
+        assert (type(result.result), runs) == (Strange, [0, 1, 2])
 
     def test_a_task_that_ignores_itself_in_place_says_so(self):
         def ignores() -> None:

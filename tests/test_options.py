@@ -94,7 +94,7 @@ def test_children_are_listed_unless_trail_is_off(db):
         noop.delay()
         group(noop.s(), noop.s()).apply_async()
         noop.delay_many([((), {})])
-        assert current_task.request.children is None
+        assert current_task.request.children == []
         assert Task.objects.filter(parent_id=current_task.request.id).count() == 4
         assert AsyncResult(current_task.request.id).children == []
 
