@@ -12,9 +12,11 @@ from djqueue.rates import set_rate_limit
 from djqueue.records import Claim, Lane, Outcome
 from djqueue.store.claim import claim
 from djqueue.store.conclude import conclude
+from djqueue.store.patrol import SLOTS, patrol
 from djqueue.store.promote import promote
 
 from .conftest import DEFAULT, Session
+from .rows_read import by_verb
 from .site.cluster_limits import in_order, one_at_a_time
 from .site.routing_tasks import invoice, recount, synced
 
@@ -100,6 +102,32 @@ class TestStreams:
         end(session, worker, running.id)
         assert StreamTicket.objects.count() == 0
         assert session.places()[last.id] == "ready"
+
+
+class TestPatrol:
+    def test_slots_are_looked_at_by_the_page_and_nothing_else_is_walked_through(self, session, worker):
+        """A backlog of as many keys as tasks holds as many slots."""
+        session.sql(
+            "INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs)"
+            " SELECT gen_random_uuid(), 'a.task', 'default', 0, '[]', '{}' FROM generate_series(1, 4000)"
+        )
+        session.sql(
+            "INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)"
+            " SELECT 'default!', 0, id, 0 FROM djqueue_task"
+        )
+        session.sql(
+            "INSERT INTO djqueue_concurrencyslot (gate, number, task_id)"
+            " SELECT 'key ' || to_char(row_number() OVER (), 'FM0000'), 1, id FROM djqueue_task"
+        )
+        (last,) = session.sql("SELECT task_id FROM djqueue_concurrencyslot ORDER BY gate DESC LIMIT 1")[0]
+        session.sql("DELETE FROM djqueue_readytask WHERE task_id = %s", last)
+        session.sql("DELETE FROM djqueue_task WHERE id = %s", last)
+        assert by_verb(session, patrol) < 2 * SLOTS + 500
+        pages, after = 1, session(patrol)
+        while after:
+            pages, after = pages + 1, session(patrol, after)
+        assert pages == 3
+        assert session.value("SELECT count(*) FROM djqueue_concurrencyslot") == 3999
 
 
 class TestBulk:

@@ -205,5 +205,5 @@ class Migration(PostgreSQLMigration):
             )
             for table in NARROW
         ),
-        CreateRoutines("c9be63b030f4"),
+        CreateRoutines("9757fed06225"),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from psycopg import AsyncConnection
 
-from djqueue.limits import STREAM
+from djqueue.limits import MOST_SLOTS, STREAM
 from djqueue.routing import FRONT
 
 from .functions import PINS
@@ -17,6 +17,8 @@ from .gates import admit, vacate
 PINNED = ";".join(f"SET LOCAL {name} = {value}" for name, value in PINS.items())
 BATCH = 500
 """Gates, slots or tasks to look at in one statement."""
+SLOTS = BATCH + MOST_SLOTS
+"""Slots to look at in one statement: more than those of one gate."""
 IDLE = 60.0
 """Seconds after which what is known of the tokens of a gate is forgotten, if it is not used."""
 
@@ -38,20 +40,23 @@ SELECT task.queue || '{FRONT}', task.priority, task.id, late.attempt
 FROM late JOIN djqueue_task AS task ON task.id = late.task_id
 """
 
-# Whose attempt is scheduled or waits for others has given its slot back, unless it is one of an ordered stream.
+# Whose attempt is scheduled or waits for others has given its slot back, unless it is one of an ordered stream. There
+# are as many slots as tasks that have passed, which may be a backlog of as many keys, so they are looked at by the
+# page; EXISTS could be planned as a walk through all results.
 OWNERLESS = """
-SELECT slot.task_id::text
-FROM djqueue_concurrencyslot AS slot
-WHERE EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = slot.task_id)
-    OR NOT EXISTS (SELECT FROM djqueue_task AS task WHERE task.id = slot.task_id)
-    OR slot.gate NOT LIKE 'stream %%' AND (
-        EXISTS (SELECT FROM djqueue_scheduledtask AS place WHERE place.task_id = slot.task_id)
-        OR EXISTS (SELECT FROM djqueue_waitingtask AS place WHERE place.task_id = slot.task_id)
-        OR EXISTS (
-            SELECT FROM djqueue_parkedtask AS place WHERE place.task_id = slot.task_id AND place.gate = slot.gate
-        )
+WITH page AS MATERIALIZED (
+    SELECT gate, task_id FROM djqueue_concurrencyslot WHERE gate > %(after)s ORDER BY gate, number LIMIT %(limit)s
+)
+SELECT page.gate, page.task_id::text,
+    (SELECT true FROM djqueue_taskresult AS result WHERE result.task_id = page.task_id LIMIT 1) IS NOT NULL
+    OR (SELECT true FROM djqueue_task AS task WHERE task.id = page.task_id LIMIT 1) IS NULL
+    OR page.gate NOT LIKE 'stream %%' AND coalesce(
+        (SELECT true FROM djqueue_scheduledtask AS place WHERE place.task_id = page.task_id LIMIT 1),
+        (SELECT true FROM djqueue_waitingtask AS place WHERE place.task_id = page.task_id LIMIT 1),
+        (SELECT place.gate = page.gate FROM djqueue_parkedtask AS place WHERE place.task_id = page.task_id LIMIT 1),
+        false
     )
-LIMIT %s
+FROM page
 """
 
 # Why this shape. `SELECT DISTINCT gate` would read every parked task; one probe of the primary key finds the next gate.
@@ -112,20 +117,23 @@ async def let_expired_go(connection: AsyncConnection) -> int:
 
 
 async def patrol(connection: AsyncConnection, after: str = "") -> str:
-    """Look at some slots and at the gates after the one named ``after``; return the last one, or an empty string.
+    """Look at some slots and gates after the one named ``after``; return the last one, or an empty string at the end.
 
     Call it again with what it returned, to look at the next ones.
     """
-    rows = await (await connection.execute(OWNERLESS, (BATCH,))).fetchall()
-    if rows:
-        ownerless = [row[0] for row in rows]
-        await vacate(connection, ownerless, ownerless)
     async with connection.transaction():
         await connection.execute(PINNED)
+        page = {"after": after, "limit": SLOTS}
+        slots = await (await connection.execute(OWNERLESS, page)).fetchall()
         gates = await (await connection.execute(STUCK, {"after": after, "limit": BATCH})).fetchall()
         stuck = [gate for gate, may_pass in gates if may_pass]
         await connection.execute(TICKETS, ([gate for gate in stuck if gate.startswith(STREAM)], BATCH))
         await connection.execute(FORGET, (IDLE, BATCH))
+    if ownerless := [task_id for _, task_id, is_ownerless in slots if is_ownerless]:
+        await vacate(connection, ownerless, ownerless)
     if stuck:
         await admit(connection, stuck)
-    return gates[-1][0] if len(gates) > BATCH else ""
+    ends = [gates[-1][0]] if len(gates) > BATCH else []
+    if len(slots) == SLOTS:  # the last gate may go on beyond this page
+        ends.append(max((gate for gate, *_ in slots if gate < slots[-1][0]), default=slots[-1][0]))
+    return min(ends, default="")
