@@ -73,6 +73,8 @@ class Settings:
     """How late a slot of a schedule may be fired before it counts as missed."""
     SCHEDULE_RUNS_KEPT: float | timedelta | None = 7 * 86400
     """How long it is kept what became of slots; ``None`` keeps it for ever."""
+    STATISTICS_KEPT: float | timedelta | None = 30 * 86400
+    """How long it is kept how many attempts ended how; ``None`` keeps it for ever."""
     ALWAYS_EAGER: bool = False
     """Run tasks in place instead of enqueueing them; for tests, on any database."""
     EAGER_PROPAGATES: bool = False
@@ -121,6 +123,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "SCHEDULES": (dict,),
     "MISFIRE_GRACE": (int, float, timedelta),
     "SCHEDULE_RUNS_KEPT": (int, float, timedelta, type(None)),
+    "STATISTICS_KEPT": (int, float, timedelta, NoneType),
     "ALWAYS_EAGER": (bool,),
     "EAGER_PROPAGATES": (bool,),
     "ALLOW_ERROR_CB_ON_CHORD_HEADER": (bool,),
@@ -182,15 +185,27 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         for state, keep in settings.RETENTION.items()
         if keep is not None and (type(keep) not in (int, float, timedelta) or seconds(keep) < 0)
     ]
-    if settings.SCHEDULE_RUNS_KEPT is not None and seconds(settings.SCHEDULE_RUNS_KEPT) < 0:
-        found.append(
-            (f"expected DJQUEUE['SCHEDULE_RUNS_KEPT'] to be 0 or more, got: {settings.SCHEDULE_RUNS_KEPT!r}", "")
-        )
     if not is_queue_name(settings.DEFAULT_QUEUE):
         found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
-    return found + [
+    return [
+        *found,
+        *_kept_for_less_than_nothing(settings),
+        *_not_accepted(settings),
+    ]
+
+
+def _kept_for_less_than_nothing(settings: Settings) -> list[tuple[str, str]]:
+    return [
+        (f"expected DJQUEUE[{name!r}] to be 0 or more, got: {kept!r}", "")
+        for name in ("SCHEDULE_RUNS_KEPT", "STATISTICS_KEPT")
+        if (kept := getattr(settings, name)) is not None and seconds(kept) < 0
+    ]
+
+
+def _not_accepted(settings: Settings) -> list[tuple[str, str]]:
+    return [
         (
             f"DJQUEUE[{name!r}] is {getattr(settings, name)!r}, which DJQUEUE['ACCEPT_CONTENT'] does not list",
             "Workers would refuse what the site stores.",

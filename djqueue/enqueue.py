@@ -147,8 +147,8 @@ def new_task(
     eta, countdown, expires = options.get("eta"), options.get("countdown"), options.get("expires")
     run_in = None if countdown is None else check_countdown(countdown)
     run_at = None if eta is None or run_in is not None else aware(eta)
-    if run_at is not None:
-        stored["eta"] = run_at.isoformat()
+    if due := run_at or (timezone.now() + timedelta(seconds=run_in) if run_in else None):
+        stored["eta"] = due.isoformat()
     expires = None if expires is None else check_expires(expires)
     args_text, kwargs_text = encode_arguments(name, args, kwargs, options.get("serializer"))
     return NewTask(

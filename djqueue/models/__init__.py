@@ -5,6 +5,7 @@ from .queue import Queue
 from .results import TaskAttempt, TaskResult
 from .schedule_runs import ScheduleRun
 from .schedules import Schedule
+from .statistic import Statistic
 from .task import Task
 from .worker import Worker
 from .workflows import TaskGroup, WaitingTask
@@ -17,6 +18,7 @@ __all__ = [
     "Schedule",
     "ScheduleRun",
     "ScheduledTask",
+    "Statistic",
     "Task",
     "TaskAttempt",
     "TaskGroup",

@@ -33,7 +33,7 @@ from .options import WorkerOptions
 from .pool import Pool
 from .progress import ProgressPage
 from .spawners import ForkSpawner, SoloSpawner
-from .upkeep import Listener, Upkeep
+from .upkeep import Listener, Upkeep, write_tally
 
 GRACE = 5.0
 """Seconds that interrupted tasks have to clean up before their executor is killed."""
@@ -77,6 +77,7 @@ class Worker:
         self._upkeep = Upkeep(
             self._upkeep_link,
             self._clock,
+            self._loop.settler.tally,
             counts=self._counts,
             on_notify=self._loop.notified,
             on_promoted=self._loop.wake,
@@ -258,6 +259,7 @@ class Worker:
         self._spawner.close()
         try:
             connection = await asyncio.wait_for(self._work_link.connection(), timeout=2)
+            await write_tally(connection, self._loop.settler.tally)
             await leave(connection, self._loop.worker_id)
         except (*DATABASE_ERRORS, TimeoutError):
             pass  # the lease ends by itself

@@ -1,0 +1,71 @@
+"""Statistics: sums of how attempts ended; and permissions for what can be done to tasks and queues by hand."""
+
+from django.db import migrations, models
+
+import djqueue.models.statistic
+from djqueue.migrations._postgresql import PostgreSQLMigration
+from djqueue.migrations._routines import CreateRoutines
+
+
+class Migration(PostgreSQLMigration):
+    dependencies = [("djqueue", "0006_workflows")]
+
+    operations = [
+        migrations.CreateModel(
+            name="Statistic",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("at", models.DateTimeField(verbose_name="time")),
+                ("resolution", models.SmallIntegerField(verbose_name="minutes")),
+                ("name", models.TextField(verbose_name="task")),
+                ("queue", models.TextField(db_collation="C", verbose_name="queue")),
+                ("succeeded", models.IntegerField(db_default=0, verbose_name="succeeded")),
+                ("failed", models.IntegerField(db_default=0, verbose_name="failed")),
+                ("retried", models.IntegerField(db_default=0, verbose_name="retried")),
+                ("cancelled", models.IntegerField(db_default=0, verbose_name="cancelled")),
+                ("lost", models.IntegerField(db_default=0, verbose_name="lost")),
+                ("steps", djqueue.models.statistic.IntegerList(null=True)),
+                ("counts", djqueue.models.statistic.IntegerList(null=True)),
+            ],
+            options={
+                "verbose_name": "statistic",
+                "verbose_name_plural": "dashboard",
+                "db_table_comment": "Sums of how attempts ended; only inserted and deleted, kept by age.",
+                "default_permissions": ("view",),
+                "required_db_features": ("supports_comments",),
+                "indexes": [models.Index(fields=["resolution", "at"], name="djqueue_statistic_at")],
+            },
+        ),
+        migrations.AlterModelOptions(
+            name="task",
+            options={
+                "default_permissions": ("view", "delete"),
+                "permissions": [
+                    ("retry_task", "Can run a task again"),
+                    ("cancel_task", "Can cancel tasks"),
+                    ("terminate_task", "Can end tasks that run"),
+                    ("run_task", "Can run a scheduled task now"),
+                    ("reschedule_task", "Can run a task at another time"),
+                    ("move_task", "Can move tasks to another queue"),
+                    ("prioritise_task", "Can change the priority of tasks"),
+                ],
+                "required_db_features": ("supports_comments",),
+                "verbose_name": "task",
+                "verbose_name_plural": "tasks",
+            },
+        ),
+        migrations.AlterModelOptions(
+            name="queue",
+            options={
+                "default_permissions": ("view",),
+                "permissions": [
+                    ("pause_queue", "Can pause and resume queues"),
+                    ("purge_queue", "Can drop all tasks in a queue"),
+                ],
+                "required_db_features": ("supports_comments",),
+                "verbose_name": "queue",
+                "verbose_name_plural": "queues",
+            },
+        ),
+        CreateRoutines("28e4a107c65d"),
+    ]
