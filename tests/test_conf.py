@@ -37,6 +37,7 @@ def test_everything_has_a_default():
             "SCHEDULES": {},
             "MISFIRE_GRACE": 10.0,
             "SCHEDULE_RUNS_KEPT": 7 * 86400,
+            "STATISTICS_KEPT": 30 * 86400,
             "ALWAYS_EAGER": False,
             "EAGER_PROPAGATES": False,
             "ALLOW_ERROR_CB_ON_CHORD_HEADER": False,

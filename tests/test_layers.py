@@ -17,8 +17,8 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf converters crontab encryption events exceptions histogram limits planned records routing"
-    " schedules serializers signals signature_check states uuid7",
+    "pure": "backoff calls conf converters crontab encryption events exceptions histogram limits planned records"
+    " routing schedules serializers signals signature_check states uuid7",
     "rows": "migrations models store",
     "asking": "attempt canvas context control decorator definition eager enqueue lookup options redaction registry"
     " results resultsets resulttree retrying task_logging typed_arguments updates workflows",

@@ -53,12 +53,15 @@ class Tally:
         """Return what was counted, and begin anew."""
         endings, times = self._endings, self._times
         self._endings, self._times = {}, {}
-        return [Tallied(*key, *endings[key], list(times[key]), list(times[key].values())) for key in endings]
+        return [
+            Tallied(*key, succeeded, failed, retried, cancelled, list(times[key]), list(times[key].values()))
+            for key, (succeeded, failed, retried, cancelled) in endings.items()
+        ]
 
     def put_back(self, rows: Iterable[Tallied]) -> None:
         """Count what was taken and could not be written."""
         for row in rows:
-            key = row[:3]
+            key = row.minute, row.name, row.queue
             here = self._endings.setdefault(key, [0, 0, 0, 0])
             self._endings[key] = [one + other for one, other in zip(here, row[3:7], strict=True)]
             self._times.setdefault(key, Counter()).update(dict(zip(row.steps, row.counts, strict=True)))
