@@ -75,15 +75,6 @@ def preformatted(text: str) -> SafeString:
     return format_html('<pre class="djqueue-text">{}</pre>', text)
 
 
-def error_details(error: dict[str, Any]) -> SafeString:
-    """Return a stored error as one line, and its traceback if there is one."""
-    traceback = error.get("traceback")
-    line = error_line(error)
-    if not traceback:
-        return format_html("<strong>{}</strong>", line)
-    return format_html("<strong>{}</strong>{}", line, preformatted(str(traceback)))
-
-
 def error_line(error: dict[str, Any]) -> str:
     message = error.get("exc_message")
     arguments = message if isinstance(message, list) else [message]

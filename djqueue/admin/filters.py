@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from djqueue.conf import settings
-from djqueue.models import Queue, ReadyTask, RunningTask, ScheduledTask, TaskResult
+from djqueue.models import Queue, ReadyTask, RunningTask, ScheduledTask, TaskResult, WaitingTask, Worker
 from djqueue.states import State
 
 from .display import STATE_WORDS
 from .paging import LISTED
 
 QUEUES_OFFERED = 200
+WORKERS_OFFERED = 100
 
-FILTERED_STATES = {state.name.lower(): state for state in State if state is not State.WAITING}
+FILTERED_STATES = {state.name.lower(): state for state in State}
 
 
 def standing_in(state: State) -> QuerySet[Any]:
     """Return the narrow rows of the tasks that stand in ``state``."""
     match state:
+        case State.WAITING:
+            return WaitingTask.objects.all()
         case State.SCHEDULED:
             return ScheduledTask.objects.all()
         case State.READY:
@@ -36,9 +42,10 @@ def standing_in(state: State) -> QuerySet[Any]:
 
 
 class StateFilter(admin.SimpleListFilter):
-    """List it after the other filters: it looks at whether they narrowed the query."""
+    """List it after the other filters: it looks at whether they narrowed the query. It is shown as tabs."""
 
     title = _("state")
+    template = "admin/djqueue/task/shown_as_tabs.html"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
@@ -77,3 +84,51 @@ class QueueFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
         return queryset if value is None else queryset.filter(queue=value)
+
+
+class WorkerFilter(admin.SimpleListFilter):
+    """What a worker runs now, by the index on its leases."""
+
+    title = _("worker that runs it")
+    parameter_name = "worker"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        workers = Worker.objects.using(settings.DATABASE).order_by("name").values_list("pk", "name")
+        return [(str(pk), name) for pk, name in workers[:WORKERS_OFFERED]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if value is None:
+            return queryset
+        if not value.isascii() or not value.isdigit() or len(value) > 18:
+            raise IncorrectLookupParameters(f"expected the id of a worker, got: {value!r}")
+        return queryset.filter(pk__in=RunningTask.objects.filter(worker_id=int(value)).values("task_id"))
+
+
+class AgeFilter(admin.SimpleListFilter):
+    """When it was enqueued, by the time that its id tells: ids that callers chose say nothing of it."""
+
+    title = _("enqueued")
+    parameter_name = "enqueued"
+    spans = {
+        "10min": (timedelta(minutes=10), _("in the last 10 minutes")),
+        "1h": (timedelta(hours=1), _("in the last hour")),
+        "24h": (timedelta(days=1), _("in the last 24 hours")),
+        "7d": (timedelta(days=7), _("in the last 7 days")),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(key, title) for key, (_length, title) in self.spans.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if value is None:
+            return queryset
+        if value not in self.spans:
+            raise IncorrectLookupParameters(f"expected one of {', '.join(self.spans)}, got: {value!r}")
+        return queryset.filter(pk__gte=first_id_of(timezone.now() - self.spans[value][0]))
+
+
+def first_id_of(moment: datetime) -> UUID:
+    """Return the least id of a task that is enqueued at a moment."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80 | 0x7000 << 64)

@@ -3,18 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from django.contrib import admin
-from django.http import HttpRequest
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.widgets import AdminSplitDateTime
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.formats import number_format
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
 from djqueue.models import Queue
 
 from . import display
+from .clearing import drop_all_ready, pause, resume
 from .lines import COUNTED, Line, read_lines
 from .readonly import ReadOnlyAdmin
+
+
+PAUSE_FOR = timedelta(hours=1)
+"""What the form proposes."""
+
+
+class PauseForm(forms.Form):
+    until = forms.SplitDateTimeField(label=_("Pause until"), widget=AdminSplitDateTime)
+
+    def clean_until(self) -> datetime:
+        until: datetime = self.cleaned_data["until"]
+        if until <= timezone.now():
+            raise ValidationError(_("Expected a time that lies ahead."))
+        return until
+
+
+class PurgeForm(forms.Form):
+    """Whoever drops tasks types the name of their queue."""
+
+    typed = forms.CharField(
+        label=_("Type the name of the queue"), widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
+
+    def __init__(self, *args: Any, queue: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue = queue
+
+    def clean_typed(self) -> str:
+        typed: str = self.cleaned_data["typed"]
+        if typed != self.queue:
+            raise ValidationError(_("Expected %(queue)s, got: %(typed)s"), params={"queue": self.queue, "typed": typed})
+        return typed
+
+
+class Step(NamedTuple):
+    """Something to do to a queue."""
+
+    name: str
+    permission: str
+    title: Any
+    impact: Any
+    grave: bool = False
+
+
+STEPS = {
+    step.name: step
+    for step in (
+        Step("pause", "djqueue.pause_queue", _("Pause"), _("Workers start nothing from it until then. What runs goes on.")),
+        Step("resume", "djqueue.pause_queue", _("Resume"), _("Workers go on with it at once.")),
+        Step(
+            "purge", "djqueue.purge_queue", _("Purge"),
+            _("All tasks in line are cancelled, and what waits for them. What runs, or is scheduled, stays."), grave=True,
+        ),
+    )
+}  # fmt: skip
 
 
 @admin.register(Queue)
@@ -23,6 +89,62 @@ class QueueAdmin(ReadOnlyAdmin):
     ordering = ("name",)
     fields = ("name", "paused", "ready", "oldest", "running", "first_seen")
     readonly_fields = fields
+
+    def get_urls(self) -> list[Any]:
+        act = self.admin_site.admin_view(require_POST(self.act_view))
+        return [path("<path:object_id>/act/", act, name="djqueue_queue_act"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        queue = self.get_object(request, unquote(object_id))
+        fitting = [] if queue is None else [step for step in STEPS.values() if fits(step, queue, request)]
+        return super().change_view(request, object_id, form_url, {"fitting": fitting, **(extra_context or {})})
+
+    def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Pause, resume or purge a queue, once it is confirmed."""
+        step = STEPS.get(request.POST.get("action", ""))
+        if step is None or not may(request, step):
+            raise PermissionDenied
+        queue = self.get_object(request, unquote(object_id))
+        if queue is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
+        confirmed = "confirmed" in request.POST
+        form = form_of(step, queue, request.POST if confirmed else None)
+        if confirmed and form.is_valid():
+            self._carry_out(request, step, queue, form.cleaned_data)
+            return HttpResponseRedirect(page_of(queue))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{step.title}: {queue.name}",
+            "opts": self.opts,
+            "media": self.media + form.media,
+            "step": step,
+            "form": form,
+            "back": page_of(queue),
+            "ready": self.ready(queue) if step.name == "purge" else "",
+        }
+        return TemplateResponse(request, "admin/djqueue/queue/confirm.html", context)
+
+    def _carry_out(self, request: HttpRequest, step: Step, queue: Any, values: dict[str, Any]) -> None:
+        if step.name == "pause":
+            pause(queue.name, values["until"])
+            said = gettext("%(queue)s is paused.") % {"queue": queue.name}
+            self.log_change(request, queue, f"Paused until {values['until'].isoformat()}.")
+        elif step.name == "resume":
+            resume(queue.name)
+            said = gettext("%(queue)s goes on.") % {"queue": queue.name}
+            self.log_change(request, queue, "Resumed.")
+        else:
+            dropped, left = drop_all_ready(queue.name)
+            self.log_change(request, queue, f"Purged: {dropped} tasks cancelled.")
+            said = gettext("%(count)s tasks of %(queue)s are cancelled.") % {
+                "count": number_format(dropped, force_grouping=True),
+                "queue": queue.name,
+            }
+            if left:
+                said += " " + gettext("There are more: purge again.")
+        self.message_user(request, said, messages.SUCCESS)
 
     def list_rows(self, request: HttpRequest, keys: Sequence[Any]) -> list[Any]:
         return with_lines(super().list_rows(request, keys))
@@ -61,3 +183,27 @@ def with_lines(queues: list[Any]) -> list[Any]:
         for queue in queues:
             queue.line = lines.get(queue.name, Line())
     return queues
+
+
+def may(request: HttpRequest, step: Step) -> bool:
+    user: Any = request.user
+    return bool(user.has_perm(step.permission) and user.has_perm("djqueue.view_queue"))
+
+
+def fits(step: Step, queue: Queue, request: HttpRequest) -> bool:
+    """Whether there is something to do, by someone who may."""
+    paused = queue.paused_until is not None and queue.paused_until > timezone.now()
+    return may(request, step) and (step.name != "resume" or paused)
+
+
+def form_of(step: Step, queue: Queue, data: Any) -> forms.Form:
+    match step.name:
+        case "pause":
+            return PauseForm(data, initial={"until": timezone.now() + PAUSE_FOR})
+        case "purge":
+            return PurgeForm(data, queue=queue.name)
+    return forms.Form(data)
+
+
+def page_of(queue: Queue) -> str:
+    return reverse("admin:djqueue_queue_change", args=[quote(queue.name)])

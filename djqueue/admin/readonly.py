@@ -32,7 +32,7 @@ class ReadOnlyAdmin(ModelAdmin):
     """The columns that the list reads; empty means all."""
 
     class Media:
-        css = {"all": ["djqueue/admin.css"]}
+        css = {"all": ["djqueue/admin.css", "djqueue/monitor.css"]}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -47,12 +47,7 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("lease"))
     def lease(self, worker: Any) -> SafeString:
-        """Alive; late, when heartbeats are missing; or lost, when its tasks may be reclaimed."""
-        if worker.lease_left < timedelta(0):
-            return display.labelled("lost", "✗", gettext("lost"))
-        if worker.silent_for > timedelta(seconds=2 * settings.HEARTBEAT):
-            return display.labelled("late", "◷", gettext("late"))
-        return display.labelled("alive", "✓", gettext("alive"))
+        return lease_of(worker)
 
     @admin.display(description=_("started"))
     def started(self, worker: Worker) -> str:
@@ -73,3 +68,12 @@ class WorkerAdmin(ReadOnlyAdmin):
         if not items:
             return display.EMPTY
         return format_html("<ul>{}</ul>", format_html_join("", "<li>{}, {}, {}</li>", items))
+
+
+def lease_of(worker: Any) -> SafeString:
+    """Return alive; late, when heartbeats are missing; or lost, when its tasks may be reclaimed."""
+    if worker.lease_left < timedelta(0):
+        return display.labelled("lost", "✗", gettext("lost"))
+    if worker.silent_for > timedelta(seconds=2 * settings.HEARTBEAT):
+        return display.labelled("late", "◷", gettext("late"))
+    return display.labelled("alive", "✓", gettext("alive"))

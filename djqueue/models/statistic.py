@@ -8,7 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 
-class IntegerList(models.Field):
+class IntegerList(models.Field):  # type: ignore[type-arg]
     """An array of integers; Django's own would require its app for PostgreSQL to be installed."""
 
     def db_type(self, connection: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from .tree import Node
@@ -21,8 +21,11 @@ MARGIN = 16
 LONGEST = 22
 
 
-def draw(nodes: Sequence[Node]) -> str:
-    """Return an SVG picture: a column for each step, an arrow from what a task got its value from."""
+def draw(nodes: Sequence[Node], link: Callable[[Node], str] | None = None) -> str:
+    """Return an SVG picture: a column for each step, an arrow from what a task got its value from.
+
+    ``link`` says where a box leads to.
+    """
     columns = _columns(nodes)
     rows: dict[int, int] = {}
     place: dict[str, tuple[int, int]] = {}
@@ -33,7 +36,7 @@ def draw(nodes: Sequence[Node]) -> str:
     width = 2 * MARGIN + max(rows, default=0) * ACROSS + WIDTH
     height = 2 * MARGIN + max(rows.values(), default=0) * DOWN + HEIGHT
     arrows = [_arrow(place[before], place[node.id]) for node in nodes for before in _before(node, nodes)]
-    boxes = [_box(node, *place[node.id]) for node in nodes]
+    boxes = [_linked(_box(node, *place[node.id]), link and link(node)) for node in nodes]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
@@ -74,6 +77,10 @@ def _arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
     middle = (x1 + x2) // 2
     path = f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
     return f'<path d="{path}" fill="none" stroke="#888" marker-end="url(#tip)"/>'
+
+
+def _linked(box: str, url: str | None) -> str:
+    return f'<a href="{escape(url)}">{box}</a>' if url else box
 
 
 def _box(node: Node, x: int, y: int) -> str:
