@@ -40,7 +40,7 @@ ERROR = {
     "exc_type": "TooSour",
     "exc_message": ["lemon"],
     "exc_module": "shop.tasks",
-    "traceback": 'Traceback:\n  File "shop/tasks.py", line 3, in squeeze\nTooSour: lemon\n',
+    "traceback": 'Traceback (most recent call last):\n  File "shop/tasks.py", line 3, in squeeze\nTooSour: lemon\n',
 }
 
 

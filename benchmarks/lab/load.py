@@ -17,7 +17,7 @@ from .workers import Worker
 
 TABLES = (
     "djqueue_task, djqueue_readytask, djqueue_scheduledtask, djqueue_runningtask, djqueue_taskresult, "
-    "djqueue_taskattempt, djqueue_waitingtask, djqueue_taskgroup"
+    "djqueue_taskattempt, djqueue_waitingtask, djqueue_taskgroup, djqueue_statistic"
 )
 SETTLED = """
 SELECT count(*), extract(epoch FROM clock_timestamp())::double precision

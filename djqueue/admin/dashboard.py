@@ -25,7 +25,7 @@ from . import charts, display, overview
 from .charts import Series
 from .figures import SPANS, Figures, Overview, Span, read_overview
 from .readonly import ReadOnlyAdmin, may_view
-from .workers import lease_of
+from .workers import lease_of, slots_of
 
 RATES = (0, 2, 5, 15, 60)
 """Seconds between two looks at the dashboard; 0 is none."""
@@ -61,7 +61,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         live, etag = self._live(request)
         if request.headers.get("If-None-Match") == etag:
             return HttpResponseNotModified(headers={"ETag": etag})
-        return HttpResponse(live, headers={"ETag": etag, "Cache-Control": "no-store"})
+        return HttpResponse(live, headers={"ETag": etag})
 
     def _live(self, request: HttpRequest) -> tuple[SafeString, str]:
         if not self.has_view_permission(request):
@@ -93,7 +93,7 @@ def live_context(request: HttpRequest, span: Span) -> dict[str, Any]:
         if may_view(request, Queue)
         else None,
         "may_view_tasks": may_view(request, Task),
-        "workers": None if workers is None else [(worker, lease_of(worker)) for worker in workers],
+        "workers": None if workers is None else [(worker, lease_of(worker), slots_of(worker)) for worker in workers],
         "schedules": overview.read_schedules(database) if may_view(request, Schedule) else None,
         "failures": failures if may_view(request, TaskResult) else None,
         "more_failures": more_failures,

@@ -18,7 +18,9 @@ LOOKED_AT = 2_000
 
 # Why this shape. The partial index on what did not succeed yields the newest; a task is looked up by its key.
 NEWEST = """
-SELECT result.task_id::text, result.finished_at, result.error::text, task.name, task.queue
+SELECT
+    result.task_id::text, result.finished_at, (result.error - 'traceback' - 'cause')::text,
+    right(result.error ->> 'traceback', 8000), task.name
 FROM (
     SELECT task_id, finished_at, error
     FROM djqueue_taskresult
@@ -26,7 +28,7 @@ FROM (
     ORDER BY finished_at DESC
     LIMIT %(limit)s
 ) AS result
-CROSS JOIN LATERAL (SELECT name, queue FROM djqueue_task WHERE id = result.task_id LIMIT 1) AS task
+CROSS JOIN LATERAL (SELECT name FROM djqueue_task WHERE id = result.task_id LIMIT 1) AS task
 ORDER BY result.finished_at DESC
 """
 
@@ -59,13 +61,13 @@ def read_failures(database: str, within: timedelta, limit: int = LOOKED_AT) -> t
     return sorted(found.values(), key=lambda one: (one.count, one.last), reverse=True), len(rows) == limit
 
 
-def group(rows: Iterable[tuple[str, datetime, str | None, str, str]]) -> dict[str, Failures]:
+def group(rows: Iterable[tuple[str, datetime, str | None, str | None, str]]) -> dict[str, Failures]:
     """Return failures, given newest first, by the key of their group."""
     found: dict[str, Failures] = {}
-    for task_id, finished_at, error, name, _queue in rows:
-        error = json.loads(error or "{}")
+    for task_id, finished_at, text, traceback, name in rows:
+        error = json.loads(text or "{}")
         exception = str(error.get("exc_type", ""))
-        frame = last_own_frame(str(error.get("traceback") or ""))
+        frame = last_own_frame(traceback or "")
         key = hashlib.sha256("\0".join((name, exception, frame)).encode()).hexdigest()[:16]
         if key not in found:
             message = display.error_line(error)

@@ -48,12 +48,6 @@ FROM djqueue_statistic
 WHERE resolution = ANY (%(resolutions)s::smallint[]) AND at >= %(since)s
 GROUP BY 1
 """
-TIMES = """
-SELECT date_bin(make_interval(mins => %(minutes)s), at, 'epoch'::timestamptz), one.step, sum(one.count)
-FROM djqueue_statistic CROSS JOIN LATERAL unnest(steps, counts) AS one (step, count)
-WHERE resolution = ANY (%(resolutions)s::smallint[]) AND at >= %(since)s
-GROUP BY 1, 2
-"""
 BUSIEST = """
 SELECT name, sum(succeeded), sum(failed), sum(retried), sum(cancelled), sum(lost)
 FROM djqueue_statistic
@@ -62,11 +56,14 @@ GROUP BY name
 ORDER BY sum(succeeded + failed + retried + lost) DESC, name
 LIMIT %(tasks)s
 """
-TIMES_OF_TASKS = """
-SELECT name, one.step, sum(one.count)
+# Histograms are taken apart once, for the points and for the busiest tasks.
+TIMES = """
+SELECT
+    date_bin(make_interval(mins => %(minutes)s), at, 'epoch'::timestamptz), name, one.step, sum(one.count)
 FROM djqueue_statistic CROSS JOIN LATERAL unnest(steps, counts) AS one (step, count)
-WHERE resolution = ANY (%(resolutions)s::smallint[]) AND at >= %(since)s AND name = ANY (%(names)s::text[])
-GROUP BY name, one.step
+WHERE resolution = ANY (%(resolutions)s::smallint[]) AND at >= %(since)s
+GROUP BY GROUPING SETS ((1, one.step), (name, one.step))
+HAVING name IS NULL OR name = ANY (%(names)s::text[])
 """
 
 
@@ -138,27 +135,21 @@ def read_overview(database: str, span: Span, now: datetime | None = None) -> Ove
         for at, *endings in cursor.fetchall():
             by_time[at.astimezone(UTC)].count(endings)
             total.count(endings)
-        cursor.execute(TIMES, values)
-        for at, step, number in cursor.fetchall():
-            by_time[at.astimezone(UTC)].time(step, number)
-            total.time(step, number)
-        tasks = _busiest(cursor, values)
-    return Overview(span, times, [by_time.get(time) or Figures() for time in times], total, tasks)
+        cursor.execute(BUSIEST, values)
+        tasks: dict[str, Figures] = defaultdict(Figures)
+        for name, *endings in cursor.fetchall():
+            tasks[name].count(endings)
+        cursor.execute(TIMES, {**values, "names": list(tasks)})
+        for at, name, step, number in cursor.fetchall():
+            if at is None:
+                tasks[name].time(step, number)
+            else:
+                by_time[at.astimezone(UTC)].time(step, number)
+                total.time(step, number)
+    return Overview(span, times, [by_time.get(time) or Figures() for time in times], total, list(tasks.items()))
 
 
 def floor(moment: datetime, length: timedelta) -> datetime:
     """Return the last multiple of ``length`` since the epoch."""
     seconds = length.total_seconds()
     return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
-
-
-def _busiest(cursor: Any, values: dict[str, Any]) -> list[tuple[str, Figures]]:
-    cursor.execute(BUSIEST, values)
-    tasks: dict[str, Figures] = {}
-    for name, *endings in cursor.fetchall():
-        tasks[name] = Figures()
-        tasks[name].count(endings)
-    cursor.execute(TIMES_OF_TASKS, {**values, "names": list(tasks)})
-    for name, step, number in cursor.fetchall():
-        tasks[name].time(step, number)
-    return list(tasks.items())

@@ -41,6 +41,13 @@ def standing_in(state: State) -> QuerySet[Any]:
     return TaskResult.objects.filter(state=state)
 
 
+def newest_in(state: State) -> QuerySet[Any]:
+    """Return the newest of these rows, by an index of theirs: what did not succeed by when it ended."""
+    if state in (State.FAILED, State.CANCELLED):
+        return standing_in(state).exclude(state=State.SUCCEEDED).order_by("-finished_at")
+    return standing_in(state).order_by("-task_id")
+
+
 class StateFilter(admin.SimpleListFilter):
     """List it after the other filters: it looks at whether they narrowed the query. It is shown as tabs."""
 
@@ -64,7 +71,7 @@ class StateFilter(admin.SimpleListFilter):
         if not queryset.query.where and not request.GET.get(SEARCH_VAR):
             # Alone, it lists the newest of the narrow table. Were that not said here, the planner might walk all
             # tasks until it meets them.
-            ids = ids.order_by("-task_id")[: LISTED + 1]
+            ids = newest_in(FILTERED_STATES[value]).values("task_id")[: LISTED + 1]
         return queryset.filter(pk__in=ids)
 
 

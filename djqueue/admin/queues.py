@@ -27,7 +27,6 @@ from .clearing import drop_all_ready, pause, resume
 from .lines import COUNTED, Line, read_lines
 from .readonly import ReadOnlyAdmin
 
-
 PAUSE_FOR = timedelta(hours=1)
 """What the form proposes."""
 
@@ -73,11 +72,15 @@ class Step(NamedTuple):
 STEPS = {
     step.name: step
     for step in (
-        Step("pause", "djqueue.pause_queue", _("Pause"), _("Workers start nothing from it until then. What runs goes on.")),
+        Step(
+            "pause", "djqueue.pause_queue", _("Pause"),
+            _("Workers start nothing from it until then. What runs goes on."),
+        ),
         Step("resume", "djqueue.pause_queue", _("Resume"), _("Workers go on with it at once.")),
         Step(
             "purge", "djqueue.purge_queue", _("Purge"),
-            _("All tasks in line are cancelled, and what waits for them. What runs, or is scheduled, stays."), grave=True,
+            _("All tasks in line are cancelled, and what waits for them. What runs, or is scheduled, stays."),
+            grave=True,
         ),
     )
 }  # fmt: skip

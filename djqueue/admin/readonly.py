@@ -56,7 +56,9 @@ class ReadOnlyAdmin(ModelAdmin):
         per_page: int,
         orphans: int = 0,
         allow_empty_first_page: bool = True,
-    ) -> CappedPaginator:
+    ) -> Any:
+        if queryset.model is not self.model:  # its history
+            return super().get_paginator(request, queryset, per_page, orphans, allow_empty_first_page)
         return CappedPaginator(queryset, per_page, rows=partial(self.list_rows, request))
 
     def list_rows(self, request: HttpRequest, keys: Sequence[Any]) -> list[Any]:

@@ -89,11 +89,21 @@ def _raised(lines: list[str]) -> tuple[list[Frame], str]:
 
 
 def last_own_frame(text: str) -> str:
-    """Return the last place in the site's own code that an exception passed, else the last of all; "" if unknown."""
-    chain = parse(text)
-    frames = chain[-1].frames if chain else []
-    own = [frame for frame in frames if frame.own] or frames
-    return f"{own[-1].short}:{own[-1].line} {own[-1].function}" if own else ""
+    """Return the last place in the site's own code that an exception passed, else the last of all; "" if unknown.
+
+    Looks at as little of the text as that takes; its beginning may be missing.
+    """
+    last = None
+    for line in reversed(text.splitlines()):
+        if line == BEGINS:
+            break
+        if match := FRAME.match(line):
+            frame = Frame(match["path"], int(match["line"]), match["function"] or "", "")
+            last = last or frame
+            if frame.own:
+                last = frame
+                break
+    return f"{last.short}:{last.line} {last.function}" if last else ""
 
 
 def error_details(error: dict[str, Any]) -> SafeString:

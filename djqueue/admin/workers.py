@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from djqueue.conf import settings
-from djqueue.models import RunningTask, Worker
+from djqueue.models import RunningTask, Task, Worker
 
 from . import display
 from .readonly import ReadOnlyAdmin
@@ -26,11 +26,13 @@ RUNNING_SHOWN = 100
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
     list_display = (
-        "name", "host", "pid", "queues", "pool", "processes", "concurrency", "version", "draining",
-        "running", "succeeded", "failed", "lost", "heartbeat_age", "lease",
+        "named", "lease", "queues", "slots", "running", "succeeded", "failed", "lost", "heartbeat_age",
     )  # fmt: skip
     ordering = ("name", "pk")
-    fields = (*list_display, "started", "held")
+    fields = (
+        "name", "host", "pid", "version", "lease", "heartbeat_age", "started", "queues", "pool", "processes",
+        "concurrency", "draining", "running", "succeeded", "failed", "lost", "held",
+    )  # fmt: skip
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -41,13 +43,25 @@ class WorkerAdmin(ReadOnlyAdmin):
         )
         return queryset
 
+    @admin.display(description=_("worker"))
+    def named(self, worker: Worker) -> SafeString:
+        """The name, and below it where it is."""
+        where = gettext("%(host)s, process %(pid)s") % {"host": worker.host, "pid": worker.pid}
+        return format_html('{}<br><small class="djqueue-quiet">{}</small>', worker.name, where)
+
+    @admin.display(description=_("pool"))
+    def slots(self, worker: Worker) -> str:
+        """The pool, with its executors and the tasks of each where these are two numbers."""
+        return slots_of(worker)
+
     @admin.display(description=_("last heartbeat"))
     def heartbeat_age(self, worker: Any) -> str:
         return gettext("%(duration)s ago") % {"duration": display.duration(worker.silent_for)}
 
     @admin.display(description=_("lease"))
     def lease(self, worker: Any) -> SafeString:
-        return lease_of(worker)
+        label = lease_of(worker)
+        return format_html("{} ({})", label, gettext("draining")) if worker.draining else label
 
     @admin.display(description=_("started"))
     def started(self, worker: Worker) -> str:
@@ -57,8 +71,10 @@ class WorkerAdmin(ReadOnlyAdmin):
     def held(self, worker: Any) -> SafeString | str:
         leases = RunningTask.objects.using(worker._state.db).filter(worker_id=worker.pk)
         rows = leases.order_by("task_id").values_list("task_id", "attempt", "claimed_at")[:RUNNING_SHOWN]
+        names = dict(Task.objects.using(worker._state.db).filter(pk__in=[r[0] for r in rows]).values_list("pk", "name"))
         items = [
             (
+                names.get(task_id, ""),
                 display.task_link(task_id),
                 gettext("attempt %(number)s") % {"number": attempt},
                 display.moment(since),
@@ -67,7 +83,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         ]
         if not items:
             return display.EMPTY
-        return format_html("<ul>{}</ul>", format_html_join("", "<li>{}, {}, {}</li>", items))
+        return format_html("<ul>{}</ul>", format_html_join("", "<li>{} {}, {}, {}</li>", items))
 
 
 def lease_of(worker: Any) -> SafeString:
@@ -77,3 +93,9 @@ def lease_of(worker: Any) -> SafeString:
     if worker.silent_for > timedelta(seconds=2 * settings.HEARTBEAT):
         return display.labelled("late", "◷", gettext("late"))
     return display.labelled("alive", "✓", gettext("alive"))
+
+
+def slots_of(worker: Worker) -> str:
+    """Return the pool with its size; on ``processes`` an executor is one slot."""
+    processes = "" if worker.pool in ("processes", "solo") else f"{worker.processes} x "
+    return f"{worker.pool} {processes}{worker.concurrency}"

@@ -37,10 +37,12 @@ def draw(nodes: Sequence[Node], link: Callable[[Node], str] | None = None) -> st
     height = 2 * MARGIN + max(rows.values(), default=0) * DOWN + HEIGHT
     arrows = [_arrow(place[before], place[node.id]) for node in nodes for before in _before(node, nodes)]
     boxes = [_linked(_box(node, *place[node.id]), link and link(node)) for node in nodes]
+    # What leads somewhere is no mere picture.
+    role = "group" if link else "img"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-            f'height="{height}" font-family="sans-serif" font-size="12" role="img" aria-label="workflow">',
+            f'height="{height}" font-family="sans-serif" font-size="12" role="{role}" aria-label="workflow">',
             '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
             'orient="auto"><path d="M0 0 8 4 0 8z" fill="#888"/></marker></defs>',
             *arrows,
