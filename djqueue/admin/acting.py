@@ -11,7 +11,7 @@ from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest
 from django.utils.formats import number_format
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
 from djqueue.models import Task
 
@@ -36,7 +36,7 @@ def carry_out(request: HttpRequest, action: Action, ids: Sequence[str], values: 
     done = perform(action, ids, values)
     log(request, action, ids, values, done)
     shown = {"count": number_format(done, force_grouping=True), "done": action.done}
-    said = gettext("%(count)s tasks are %(done)s.") if done != 1 else gettext("%(count)s task is %(done)s.")
+    said = ngettext("%(count)s task is %(done)s.", "%(count)s tasks are %(done)s.", done)
     level = messages.SUCCESS if done else messages.WARNING
     text = said % shown
     if left := len(ids) - done:

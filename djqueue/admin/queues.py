@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import number_format
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
@@ -141,7 +141,9 @@ class QueueAdmin(ReadOnlyAdmin):
         else:
             dropped, left = drop_all_ready(queue.name)
             self.log_change(request, queue, f"Purged: {dropped} tasks cancelled.")
-            said = gettext("%(count)s tasks of %(queue)s are cancelled.") % {
+            said = ngettext(
+                "%(count)s task of %(queue)s is cancelled.", "%(count)s tasks of %(queue)s are cancelled.", dropped
+            ) % {
                 "count": number_format(dropped, force_grouping=True),
                 "queue": queue.name,
             }

@@ -72,18 +72,18 @@ class WorkerAdmin(ReadOnlyAdmin):
         leases = RunningTask.objects.using(worker._state.db).filter(worker_id=worker.pk)
         rows = leases.order_by("task_id").values_list("task_id", "attempt", "claimed_at")[:RUNNING_SHOWN]
         names = dict(Task.objects.using(worker._state.db).filter(pk__in=[r[0] for r in rows]).values_list("pk", "name"))
-        items = [
-            (
-                names.get(task_id, ""),
-                display.task_link(task_id),
-                gettext("attempt %(number)s") % {"number": attempt},
-                display.moment(since),
-            )
-            for task_id, attempt, since in rows
-        ]
-        if not items:
+        if not rows:
             return display.EMPTY
-        return format_html("<ul>{}</ul>", format_html_join("", "<li>{} {}, {}, {}</li>", items))
+        titles = (_("task"), _("attempt"), _("since"))
+        cells = (
+            (display.page_link("task", pk, names.get(pk, pk)), attempt, display.moment(since))
+            for pk, attempt, since in rows
+        )
+        return format_html(
+            '<table class="djqueue-attempts"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>',
+            format_html_join("", '<th scope="col">{}</th>', ((title,) for title in titles)),
+            format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", cells),
+        )
 
 
 def lease_of(worker: Any) -> SafeString:
