@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from djqueue import chain
-from djqueue.admin import actions, clearing, confirming, searching
+from djqueue.admin import actions, clearing, confirming, filters, searching, tasks
 from djqueue.doctor import check_invariants
 from djqueue.models import (
     CancelledTask,
@@ -332,6 +332,26 @@ def test_only_the_newest_are_looked_at_and_that_is_said(operator: Client, monkey
     response = operator.get(LIST, {"q": '{"a": 1}'})
     assert {task.pk for task in response.context["cl"].result_list} == {task.pk for task in tasks[2:]}
     assert "newest 2 tasks" in str(next(iter(response.context["messages"])))
+
+
+def test_what_no_index_answers_is_looked_for_among_the_newest(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "WALKED", 2)
+    monkeypatch.setattr(filters, "LOOKED_AT", 2)
+    ready = [new_task(queue="mail", name="shop.a") for _ in range(3)]
+    failed = [new_task(State.FAILED, queue="mail", name="shop.a") for _ in range(3)]
+    newest = {task.pk for task in failed[1:]}
+    for query, words in (
+        ("?queue=mail", "newest 2 tasks."),
+        ("?q=shop.a", "newest 2 tasks."),
+        ("?queue=mail&state=failed", "newest 2 tasks that are failed."),
+    ):
+        response = operator.get(LIST + query)
+        assert {task.pk for task in response.context["cl"].result_list} == newest
+        assert words in str(next(iter(response.context["messages"])))
+    # The line has an index by queue.
+    assert listed(operator, "?queue=mail&state=ready") == {task.pk for task in ready}
 
 
 def test_filters_by_worker_and_age(operator: Client) -> None:

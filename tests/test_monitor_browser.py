@@ -106,7 +106,7 @@ def test_every_page_fits_both_themes_and_sizes_and_breaks_no_policy(browser: Any
             assert fits(page), look
 
 
-def test_every_page_is_open_to_all(visit: Callable[[str], Any]) -> None:
+def test_every_page_is_open_to_all(browser: Any, visit: Callable[[str], Any]) -> None:
     """By axe-core, of what the page adds to Django's own."""
     script = axe_script()
     if script is None:
@@ -114,8 +114,9 @@ def test_every_page_is_open_to_all(visit: Callable[[str], Any]) -> None:
     found = {}
     for dark in (False, True):
         for name, path in fill().items() if not dark else found_paths().items():
+            # Before the page is there: colours that fade into others are neither.
+            look_as(browser, width=1280, dark=dark)
             page = visit(path)
-            look_as(page, width=1280, dark=dark)
             found[name, dark] = barriers(page, script, "#content")
     assert {look: what for look, what in found.items() if what} == {}
 

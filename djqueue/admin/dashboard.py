@@ -23,7 +23,7 @@ from djqueue.models import Queue, Schedule, Statistic, Task, TaskResult, Worker
 
 from . import charts, display, overview
 from .charts import Series
-from .figures import SPANS, Figures, Overview, Span, read_overview
+from .figures import SPANS, Figures, Overview, Span, recent_overview
 from .readonly import ReadOnlyAdmin, may_view
 from .workers import lease_of, slots_of
 
@@ -77,7 +77,7 @@ def span_of(request: HttpRequest) -> Span:
 def live_context(request: HttpRequest, span: Span) -> dict[str, Any]:
     """Return what the live part shows: nothing of tables that the user may not view."""
     database = settings.DATABASE
-    figures = read_overview(database, span)
+    figures = recent_overview(database, span)
     within = timedelta(minutes=span.minutes * span.points)
     failures, more_failures = (
         overview.read_recent_failures(database, within) if may_view(request, TaskResult) else ([], 0)

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, NamedTuple
 
 from django.db import connections
@@ -20,11 +21,12 @@ TASKS_SHOWN = 12
 
 
 class Span(NamedTuple):
-    """A length of time up to now, in points of ``minutes`` each."""
+    """A length of time up to now, in points of ``minutes`` each; ``kept`` seconds its figures are good for."""
 
     key: str
     points: int
     minutes: int
+    kept: float
     title: Any
     each: Any
 
@@ -32,9 +34,9 @@ class Span(NamedTuple):
 SPANS = {
     span.key: span
     for span in (
-        Span("1h", 60, 1, pgettext_lazy("span", "1 hour"), _("per minute")),
-        Span("24h", 96, 15, pgettext_lazy("span", "24 hours"), _("per 15 minutes")),
-        Span("7d", 168, 60, pgettext_lazy("span", "7 days"), _("per hour")),
+        Span("1h", 60, 1, 0.0, pgettext_lazy("span", "1 hour"), _("per minute")),
+        Span("24h", 96, 15, 10.0, pgettext_lazy("span", "24 hours"), _("per 15 minutes")),
+        Span("7d", 168, 60, 30.0, pgettext_lazy("span", "7 days"), _("per hour")),
     )
 }
 
@@ -42,7 +44,7 @@ SPANS = {
 # older ones were folded.
 ENDINGS = """
 SELECT
-    date_bin(make_interval(mins => %(minutes)s), at, 'epoch'::timestamptz),
+    extract(epoch FROM date_bin(make_interval(mins => %(minutes)s), at, 'epoch'::timestamptz))::bigint,
     sum(succeeded), sum(failed), sum(retried), sum(cancelled), sum(lost)
 FROM djqueue_statistic
 WHERE resolution = ANY (%(resolutions)s::smallint[]) AND at >= %(since)s
@@ -56,14 +58,19 @@ GROUP BY name
 ORDER BY sum(succeeded + failed + retried + lost) DESC, name
 LIMIT %(tasks)s
 """
-# Histograms are taken apart once, for the points and for the busiest tasks.
+# Histograms are taken apart once, for the points and for the busiest tasks; the point of a row is found before that.
 TIMES = """
-SELECT
-    date_bin(make_interval(mins => %(minutes)s), at, 'epoch'::timestamptz), name, one.step, sum(one.count)
-FROM djqueue_statistic CROSS JOIN LATERAL unnest(steps, counts) AS one (step, count)
-WHERE resolution = ANY (%(resolutions)s::smallint[]) AND at >= %(since)s
-GROUP BY GROUPING SETS ((1, one.step), (name, one.step))
-HAVING name IS NULL OR name = ANY (%(names)s::text[])
+WITH row AS MATERIALIZED (
+    SELECT
+        extract(epoch FROM date_bin(make_interval(mins => %(minutes)s), at, 'epoch'::timestamptz))::bigint AS point,
+        name, steps, counts
+    FROM djqueue_statistic
+    WHERE resolution = ANY (%(resolutions)s::smallint[]) AND at >= %(since)s
+)
+SELECT row.point, row.name, one.step, sum(one.count)
+FROM row CROSS JOIN LATERAL unnest(row.steps, row.counts) AS one (step, count)
+GROUP BY GROUPING SETS ((row.point, one.step), (row.name, one.step))
+HAVING row.name IS NULL OR row.name = ANY (%(names)s::text[])
 """
 
 
@@ -116,13 +123,28 @@ class Overview(NamedTuple):
     tasks: Sequence[tuple[str, Figures]]
 
 
+_kept: dict[tuple[str, str], tuple[float, Overview]] = {}
+
+
+def recent_overview(database: str, span: Span) -> Overview:
+    """Return figures of the span, for a long one those that this process read a moment ago.
+
+    Pages refresh themselves every few seconds, which would read a week again and again.
+    """
+    until, overview = _kept.get((database, span.key), (0.0, None))
+    if overview is None or monotonic() >= until:
+        overview = read_overview(database, span)
+        _kept[database, span.key] = monotonic() + span.kept, overview
+    return overview
+
+
 def read_overview(database: str, span: Span, now: datetime | None = None) -> Overview:
     """Return the figures of the span that ends now."""
     length = timedelta(minutes=span.minutes)
     now = now or timezone.now()
     first = floor(now, length) - (span.points - 1) * length
     times = [first + number * length for number in range(span.points)]
-    by_time: dict[datetime, Figures] = defaultdict(Figures)
+    by_time: dict[float, Figures] = defaultdict(Figures)
     total = Figures()
     values: dict[str, Any] = {
         "minutes": span.minutes,
@@ -133,7 +155,7 @@ def read_overview(database: str, span: Span, now: datetime | None = None) -> Ove
     with connections[database].cursor() as cursor:
         cursor.execute(ENDINGS, values)
         for at, *endings in cursor.fetchall():
-            by_time[at.astimezone(UTC)].count(endings)
+            by_time[at].count(endings)
             total.count(endings)
         cursor.execute(BUSIEST, values)
         tasks: dict[str, Figures] = defaultdict(Figures)
@@ -144,9 +166,11 @@ def read_overview(database: str, span: Span, now: datetime | None = None) -> Ove
             if at is None:
                 tasks[name].time(step, number)
             else:
-                by_time[at.astimezone(UTC)].time(step, number)
+                by_time[at].time(step, number)
                 total.time(step, number)
-    return Overview(span, times, [by_time.get(time) or Figures() for time in times], total, list(tasks.items()))
+    return Overview(
+        span, times, [by_time.get(time.timestamp()) or Figures() for time in times], total, list(tasks.items())
+    )
 
 
 def floor(moment: datetime, length: timedelta) -> datetime:

@@ -25,7 +25,7 @@ from .confirming import Chosen, act_on_chosen
 from .filters import FILTERED_STATES, AgeFilter, QueueFilter, StateFilter, WorkerFilter
 from .paging import CappedChangeList
 from .readonly import ReadOnlyAdmin, may_view
-from .searching import by_contents
+from .searching import WALKED, among_the_newest, by_contents, named_in
 
 
 def latest_attempt() -> Coalesce:
@@ -51,6 +51,13 @@ LIST = "admin:djqueue_task_changelist"
 
 class TaskChangeList(CappedChangeList):
     """Tells its states as tabs."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Return what the filters leave; what no index answers, only of the newest."""
+        queryset: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        if not self.params.get("state") and (self.params.get("queue") or named_in(self.query)):
+            queryset = among_the_newest(request, queryset, WALKED)
+        return queryset
 
     @property
     def tabs(self) -> list[tuple[str, Any, bool]]:
