@@ -13,7 +13,7 @@ from djqueue.uuid7 import as_task_id, new_task_id
 from .data import SignatureData
 from .frozen import IDS, Place, freeze_sequence
 from .inplace import run_in_place
-from .planning import Planner
+from .planning import TOO_DEEP, Planner
 from .planting import enqueue_plan
 from .steps import Fork
 
@@ -36,7 +36,7 @@ def apply_canvas(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
             return None
         planner.sequence(whole.steps())
     except RecursionError:
-        raise ValueError("expected a canvas that is not nested too deeply, got one that may contain itself") from None
+        raise ValueError(TOO_DEEP) from None
     _tell(result, enqueue_plan(planner.tasks, planner.groups, linked=planner.linked))
     canvas.spent = canvas.frozen
     _note_child(result, add_to_parent=add_to_parent)

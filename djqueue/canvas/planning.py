@@ -26,6 +26,9 @@ APPLY = "djqueue.apply"
 OWN = frozenset(["link", "link_error", "group_id", "group_index", "chord", "task_id"])
 """Options that the rows of a workflow express in another way than those of a single task."""
 TIMING = frozenset(["countdown", "eta", "expires"])
+DEEPEST = 100
+"""Callbacks of callbacks of callbacks, above which a canvas is taken for one that contains itself."""
+TOO_DEEP = "expected a canvas that is not nested too deeply, got one that may contain itself"
 
 
 class Planner:
@@ -39,6 +42,7 @@ class Planner:
         self.groups: list[PlannedGroup] = []
         self.linked = False
         self._extra = extra
+        self._depth = 0
 
     def sequence(
         self,
@@ -88,12 +92,19 @@ class Planner:
         self.linked = self.linked or after is not None
         group = options.get("group_id"), options.get("group_index")
         self.tasks.append(PlannedTask(task, *group, after, takes if after else None))
+        self._callbacks(options, id)
+        return id
+
+    def _callbacks(self, options: dict[str, Any], id: str) -> None:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise ValueError(TOO_DEEP)
         for callback in listed(options.get("link")):
             linked: Any = as_signature(callback).copied(deep=False, fresh=True).make_distinct(set())
             linked.hand_down((), {}, {})
             freeze_sequence(linked.steps(), Place(None, options["root_id"], id))
             self.sequence(linked.steps(), id)
-        return id
+        self._depth -= 1
 
 
 def _task_of(sig: SignatureData, id: str, options: dict[str, Any], first: tuple[Any, ...], values: int) -> NewTask:

@@ -1,4 +1,4 @@
-"""What ``runworker`` and ``runbeat`` have in common: help that teaches, and a look at the database before they start."""
+"""What ``runworker`` and ``runbeat`` share: help that teaches, and a look at the database before they start."""
 
 from __future__ import annotations
 

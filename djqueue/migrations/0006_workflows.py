@@ -102,5 +102,5 @@ class Migration(PostgreSQLMigration):
             f"ALTER TABLE djqueue_waitingtask SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
             migrations.RunSQL.noop,
         ),
-        CreateRoutines("f329ab86cff0"),
+        CreateRoutines("8c0bf7fc60b3"),
     ]

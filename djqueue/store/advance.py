@@ -26,7 +26,9 @@ LOCK_CLASS = 1684697445
 # updated once a turn, whatever the number of members that ended. Tasks are told apart by what they take: 1 is
 # `Takes.VALUE`, 2 `Takes.NOTHING`, 3 `Takes.ITS_PLACE`. Of states 5 is succeeded, 6 failed, 7 cancelled. What waited
 # is kept with the error of what fails with it, so that it can be put back. A task's own failure and that of a body
-# whose header failed call errbacks; a step behind another that failed does not.
+# whose header failed call errbacks; a step behind another that failed does not. No
+# condition on a looked-up row implies that of a partial index (`group_id IS NOT NULL`): on tables analysed while they
+# were empty the planner then walked through that whole index. `num_nonnulls` says the same, unknown to it.
 ADVANCE = Block(
     verb="advance",
     arguments=("uuid[]",),
@@ -46,8 +48,9 @@ ADVANCE = Block(
 PERFORM pg_advisory_xact_lock({LOCK_CLASS}, stripe)
 FROM (
     SELECT DISTINCT hashtext(task.workflow_id::text) & 255 AS stripe
-    FROM djqueue_task AS task
-    WHERE task.id = ANY ($1) AND task.workflow_id IS NOT NULL
+    FROM unnest($1) AS ended (id)
+    CROSS JOIN LATERAL (SELECT workflow_id FROM djqueue_task WHERE id = ended.id LIMIT 1) AS task
+    WHERE task.workflow_id IS NOT NULL
     ORDER BY stripe
 ) AS stripes;
 
@@ -70,12 +73,16 @@ WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
 
     IF done IS NOT NULL THEN
         WITH member AS (
-            SELECT group_id FROM djqueue_task WHERE id = ANY (done) AND group_id IS NOT NULL
+            SELECT task.group_id
+            FROM unnest(done) AS ended (id)
+            CROSS JOIN LATERAL (SELECT group_id FROM djqueue_task WHERE id = ended.id LIMIT 1) AS task
             UNION ALL
-            SELECT group_id FROM djqueue_taskgroup WHERE id = ANY (joined) AND group_id IS NOT NULL
+            SELECT inner_group.group_id
+            FROM unnest(joined) AS ended (id)
+            CROSS JOIN LATERAL (SELECT group_id FROM djqueue_taskgroup WHERE id = ended.id LIMIT 1) AS inner_group
         ),
         ended AS MATERIALIZED (
-            SELECT group_id, count(*) AS number FROM member GROUP BY group_id
+            SELECT group_id, count(*) AS number FROM member WHERE group_id IS NOT NULL GROUP BY group_id
         ),
         counted AS (
             UPDATE djqueue_taskgroup AS counting
@@ -87,7 +94,7 @@ WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
 
         IF complete IS NOT NULL THEN
             UPDATE djqueue_taskgroup AS inner_group SET value = {VALUES.name}(inner_group.id)
-            WHERE inner_group.id = ANY (complete) AND inner_group.group_id IS NOT NULL;
+            WHERE inner_group.id = ANY (complete) AND num_nonnulls(inner_group.group_id) = 1;
         END IF;
 
         WITH released AS (
@@ -141,13 +148,17 @@ WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
 
     IF dead IS NOT NULL THEN
         WITH member AS (
-            SELECT id, group_id, true AS is_task FROM djqueue_task WHERE id = ANY (dead) AND group_id IS NOT NULL
+            SELECT ended.id, task.group_id, true AS is_task
+            FROM unnest(dead) AS ended (id)
+            CROSS JOIN LATERAL (SELECT group_id FROM djqueue_task WHERE id = ended.id LIMIT 1) AS task
             UNION ALL
-            SELECT id, group_id, false FROM djqueue_taskgroup WHERE id = ANY (dead) AND group_id IS NOT NULL
+            SELECT ended.id, inner_group.group_id, false
+            FROM unnest(dead) AS ended (id)
+            CROSS JOIN LATERAL (SELECT group_id FROM djqueue_taskgroup WHERE id = ended.id LIMIT 1) AS inner_group
         ),
         culprit AS MATERIALIZED (
             SELECT group_id, min(id::text) AS id, (array_agg(is_task ORDER BY id::text))[1] AS is_task
-            FROM member GROUP BY group_id
+            FROM member WHERE group_id IS NOT NULL GROUP BY group_id
         ),
         marked AS (
             UPDATE djqueue_taskgroup SET failed = true
