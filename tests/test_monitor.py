@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,9 +17,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from djqueue.admin import failures, filters
+from djqueue.admin.actions import ACTIONS
 from djqueue.admin.charts import Series, bars, chart, lines, nice_top
 from djqueue.admin.figures import SPANS, read_overview
 from djqueue.admin.overview import read_queues
+from djqueue.admin.paging import LISTED
+from djqueue.admin.searching import LOOKED_AT, WALKED
 from djqueue.admin.tracebacks import last_own_frame, parse
 from djqueue.histogram import RUNS, step_of
 from djqueue.models import Queue, ReadyTask, RunningTask, Statistic, Task, TaskAttempt, TaskResult
@@ -357,3 +363,28 @@ def test_queues_are_found_where_no_worker_was() -> None:
         ("b", 4, False),
         ("c", 2, False),
     ]
+
+
+# The page about all this
+
+
+def test_the_examples_of_its_page_run() -> None:
+    counted(succeeded=1, failed=2)
+    text = (Path(__file__).parent.parent / "docs/monitor.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    *setup, expression = example.strip().split("\n")
+    exec("\n".join(setup), names)
+    assert list(eval(expression, names)) == [{"name": "shop.squeeze", "failed": 2}]
+
+
+def test_its_page_names_every_action_and_bound() -> None:
+    text = (Path(__file__).parent.parent / "docs/monitor.md").read_text(encoding="utf-8")
+    for action in ACTIONS.values():
+        states = [state.name.lower() for state in sorted(action.states)]
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {action.title} |")]
+        assert action.permission.removeprefix("djqueue.") in row
+        if not {"finished", "not finished"} & set(row.split(" | ")):
+            assert all(state in row for state in states), row
+    for number in (LOOKED_AT, WALKED, filters.LOOKED_AT, LISTED, failures.LOOKED_AT):
+        assert f"{number:,}" in text

@@ -67,5 +67,5 @@ class Migration(PostgreSQLMigration):
                 "verbose_name_plural": "queues",
             },
         ),
-        CreateRoutines("28e4a107c65d"),
+        CreateRoutines("53e537241f7a"),
     ]
