@@ -308,6 +308,7 @@ def test_lengths_of_time_that_are_none(text: str) -> None:
 
 # In a real browser
 
+
 @pytest.fixture
 def at_the_form(browser: Any, live_server: Any, editor: Client, settings: Any) -> Callable[[str], Any]:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.browsing.StrictPolicy"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,17 @@ class Chosen:
     back: str = ""
     more: bool = False
     """Whether others match as well, and stay as they are."""
+
+
+def in_list(action: Action) -> Callable[[Any, HttpRequest, QuerySet[Any]], HttpResponse | None]:
+    """Return an action as lists of the admin know it."""
+
+    def chosen(model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        return act_on_chosen(model_admin, request, queryset)
+
+    chosen.__name__ = action.name
+    chosen.short_description = action.title  # type: ignore[attr-defined]
+    return chosen
 
 
 def chosen_in_list(request: HttpRequest, queryset: QuerySet[Any]) -> Chosen:

@@ -21,7 +21,8 @@ from djqueue.states import State
 
 from . import arguments, display, task_page
 from .acting import permitted
-from .confirming import Chosen, act_on_chosen
+from .actions import ACTIONS
+from .confirming import Chosen, act_on_chosen, in_list
 from .filters import FILTERED_STATES, AgeFilter, QueueFilter, StateFilter, WorkerFilter
 from .paging import CappedChangeList
 from .readonly import ReadOnlyAdmin, may_view
@@ -78,6 +79,7 @@ class TaskChangeList(CappedChangeList):
 class TaskAdmin(ReadOnlyAdmin):
     list_display = ("named", "queue", "priority", "state", "attempt", "created")
     list_filter = (QueueFilter, AgeFilter, WorkerFilter, StateFilter)
+    actions = tuple(in_list(action) for action in ACTIONS.values())
     actions_on_bottom = False
     list_only = ("id", "name", "queue", "priority", "created_at")
     # Ids are time-ordered, so this is newest first, from the end of the primary key.
@@ -149,13 +151,12 @@ class TaskAdmin(ReadOnlyAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[CappedChangeList]:
         return TaskChangeList
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """Offer what the user may do; each is confirmed on a page of its own."""
-        return {
-            action.name: (act_on_chosen, action.name, action.title)
-            for action in permitted(request)
-            if "_popup" not in request.GET
-        }
+        where = () if action_location is None else (action_location,)  # which Django before 6.1 does not know
+        offered = super().get_actions(request, *where)
+        may = {action.name for action in permitted(request)}
+        return {name: action for name, action in offered.items() if name in may}
 
     def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Do something to one task, once it is confirmed."""
