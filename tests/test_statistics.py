@@ -12,6 +12,7 @@ import pytest
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg import OperationalError
 
 from djqueue.control import revoke
 from djqueue.histogram import LONGEST_STEP, bounds_of, percentile, step_of
@@ -19,6 +20,7 @@ from djqueue.models import Statistic
 from djqueue.records import Claim, Outcome
 from djqueue.store.tally import Tallied, append, fold, prune_statistics
 from djqueue.worker.tally import Tally
+from djqueue.worker.upkeep import write_tally
 
 from .conftest import Session
 from .site.tasks import add, fails, kills_its_process
@@ -170,6 +172,20 @@ def test_workers_that_fold_at_once_count_nothing_twice(connect: Callable[[], Ses
 
     assert sum(one.runner.run(both())) > 0
     assert sums() == {("a", "succeeded"): 3000}
+
+
+def test_sums_wait_for_the_database_to_come_back(connect: Callable[[], Session]) -> None:
+    broken, working = connect(), connect()
+    tally = Tally()
+    tally.add([(claim(), Outcome.succeeded("1", 1, "1", 101.0, 101.5))])
+    working.sql("SELECT pg_terminate_backend(%s)", broken.connection.info.backend_pid)
+    with pytest.raises(OperationalError):
+        broken(write_tally, tally)
+    assert not Statistic.objects.exists()
+    working(write_tally, tally)
+    assert sums()["a", "succeeded"] == 1
+    working(write_tally, tally)
+    assert Statistic.objects.count() == 1
 
 
 def test_what_is_older_than_it_needs_to_be_is_deleted(session: Session) -> None:

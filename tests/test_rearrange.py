@@ -1,0 +1,84 @@
+"""Moving tasks by hand while workers take them: each is in one place, and runs once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from random import Random
+
+from django.db import connection
+from django.utils import timezone
+
+from djqueue.doctor import check_invariants
+from djqueue.models import ReadyTask, RunningTask, ScheduledTask, Task, TaskResult
+from djqueue.serializers import encode_error
+from djqueue.store.claim import claim
+from djqueue.store.rearrange import move, purge, reschedule, run_now
+
+from .conftest import DEFAULT, Session
+from .many_tasks import assert_none_lost, enqueue_many, runs_beyond_the_first
+from .site.tasks import noop
+from .worker_process import Notes, Workers, all_finished, eventually
+
+TASKS = 600
+
+
+def test_operators_and_workers_move_the_same_tasks_at_once(workers: Workers, file: Notes) -> None:
+    for name in ("one", "other"):
+        workers.run("-c", "2", "-n", name)
+    results = enqueue_many(file, TASKS, seconds=0.01)
+    ids = [result.id for result in results]
+    random = Random(7)
+    moved = 0
+
+    def disturb() -> bool:
+        nonlocal moved
+        some = random.sample(ids, 60)
+        with connection.cursor() as cursor:
+            match random.randrange(4):
+                case 0:
+                    moved += len(move(cursor, some, queue=random.choice(["default", "mail", "slow"])))
+                case 1:
+                    moved += len(move(cursor, some, priority=random.randrange(-3, 4)))
+                case 2:
+                    soon = timezone.now() + timedelta(milliseconds=random.randrange(300))
+                    moved += len(reschedule(cursor, some, soon))
+                case _:
+                    moved += len(run_now(cursor, some))
+        return all_finished(results)()
+
+    eventually(disturb, timeout=60, what="all results")
+    assert moved > 100
+    assert_none_lost(file, results)
+    assert runs_beyond_the_first(file) == 0
+
+
+def test_what_another_holds_is_left_alone(connect: Callable[[], Session]) -> None:
+    """A claim that has not committed keeps its task, whatever is asked of it meanwhile."""
+    claiming = connect()
+    results = [noop.delay() for _ in range(4)]
+    worker = claiming.new_worker()
+    claiming.sql("BEGIN")
+    (held, *_) = claiming(claim, worker, [DEFAULT], 1)
+    ids = [result.id for result in results]
+    with connection.cursor() as cursor:
+        assert set(move(cursor, ids, queue="mail")) == set(ids) - {held.id}
+        assert reschedule(cursor, [held.id], timezone.now()) == set()
+        assert purge(cursor, "mail", encode_error(ValueError("gone"), with_traceback=False), 2) == 2
+    claiming.sql("COMMIT")
+    assert Task.objects.get(pk=held.id).queue == "default"
+    assert RunningTask.objects.filter(pk=held.id).exists()
+    assert (ReadyTask.objects.count(), TaskResult.objects.count(), ScheduledTask.objects.count()) == (1, 2, 0)
+
+
+def test_finished_and_running_tasks_are_not_rearranged(session: Session, worker: int) -> None:
+    noop.delay()
+    (running,) = session(claim, worker, [DEFAULT], 1)
+    with connection.cursor() as cursor:
+        for done in (
+            move(cursor, [running.id], queue="mail"),
+            run_now(cursor, [running.id]),
+            reschedule(cursor, [running.id], timezone.now()),
+        ):
+            assert not done
+    assert check_invariants() == []
