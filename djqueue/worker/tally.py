@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -14,57 +13,71 @@ from djqueue.states import Ending
 from djqueue.store.tally import Tallied
 
 # Lost attempts are counted where they are judged (``store/lose.py``), since most are found by another worker.
-COLUMNS = {
-    Ending.SUCCEEDED: 0,
-    Ending.FORGOTTEN: 0,
-    Ending.SETTLED: 0,
-    Ending.FAILED: 1,
-    Ending.RETRIED: 2,
-    Ending.CANCELLED: 3,
-}
+COLUMNS = (
+    (Ending.SUCCEEDED, Ending.FORGOTTEN, Ending.SETTLED),
+    (Ending.FAILED,),
+    (Ending.RETRIED,),
+    (Ending.CANCELLED,),
+)
+# The hash of an enum's member is computed in Python, an index is not.
+COLUMN_OF: list[int | None] = [None] * (max(Ending) + 1)
+for column, endings in enumerate(COLUMNS):
+    for ending in endings:
+        COLUMN_OF[ending] = column
+
+Key = tuple[int, str, str]
 
 
 class Tally:
     """Counts by minute, task and queue until they are taken to the database; what is here dies with the worker."""
 
     def __init__(self) -> None:
-        self._endings: dict[tuple[int, str, str], list[int]] = {}
-        self._times: dict[tuple[int, str, str], Counter[int]] = {}
+        self._rows: dict[Key, tuple[list[int], dict[int, int]]] = {}
 
     def add(self, ended: Iterable[tuple[Claim, Outcome]]) -> None:
         """Count attempts whose outcomes were stored; times are the database's."""
+        # Every task passes here. Most are like the one before, so their row is not looked up again.
+        minute, name, queue = -1, "", ""
+        endings: list[int] = []
+        times: dict[int, int] = {}
         for claim, outcome in ended:
-            column = COLUMNS.get(outcome.ending)
+            column = COLUMN_OF[outcome.ending]
             if column is None:
                 continue
-            key = int(outcome.finished) // 60, claim.name, claim.queue
-            endings = self._endings.get(key)
-            if endings is None:
-                endings = self._endings[key] = [0, 0, 0, 0]
-                self._times[key] = Counter()
+            finished, started = outcome.finished, outcome.started
+            if finished // 60 != minute or claim.name != name or claim.queue != queue:
+                minute, name, queue = int(finished // 60), claim.name, claim.queue
+                endings, times = self._row((minute, name, queue))
             endings[column] += 1
-            if outcome.started is not None:
-                times = self._times[key]
-                times[RUNS + step_of(outcome.finished - outcome.started)] += 1
+            if started is not None:
+                step = RUNS + step_of(finished - started)
+                times[step] = times.get(step, 0) + 1
                 if claim.attempt == 1:
-                    times[step_of(outcome.started - _due(claim))] += 1
+                    step = step_of(started - (claim.created if claim.options is None else _due(claim)))
+                    times[step] = times.get(step, 0) + 1
+
+    def _row(self, key: Key) -> tuple[list[int], dict[int, int]]:
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = [0, 0, 0, 0], {}
+        return row
 
     def take(self) -> list[Tallied]:
         """Return what was counted, and begin anew."""
-        endings, times = self._endings, self._times
-        self._endings, self._times = {}, {}
+        rows, self._rows = self._rows, {}
         return [
-            Tallied(*key, succeeded, failed, retried, cancelled, list(times[key]), list(times[key].values()))
-            for key, (succeeded, failed, retried, cancelled) in endings.items()
+            Tallied(*key, succeeded, failed, retried, cancelled, list(times), list(times.values()))
+            for key, ((succeeded, failed, retried, cancelled), times) in rows.items()
         ]
 
     def put_back(self, rows: Iterable[Tallied]) -> None:
         """Count what was taken and could not be written."""
         for row in rows:
-            key = row.minute, row.name, row.queue
-            here = self._endings.setdefault(key, [0, 0, 0, 0])
-            self._endings[key] = [one + other for one, other in zip(here, row[3:7], strict=True)]
-            self._times.setdefault(key, Counter()).update(dict(zip(row.steps, row.counts, strict=True)))
+            endings, times = self._row((row.minute, row.name, row.queue))
+            for column, number in enumerate((row.succeeded, row.failed, row.retried, row.cancelled)):
+                endings[column] += number
+            for step, number in zip(row.steps, row.counts, strict=True):
+                times[step] = times.get(step, 0) + number
 
 
 def _due(claim: Claim) -> float:
