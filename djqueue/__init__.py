@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .canvas import subtask as subtask
     from .canvas import xmap as xmap
     from .canvas import xstarmap as xstarmap
+    from .canvas.sending import send_task as send_task
     from .context import allow_join_result as allow_join_result
     from .context import current_task as current_task
     from .decorator import register_task as register_task
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .decorator import task as task
     from .definition import TaskDefinition as TaskDefinition
     from .eager import EagerResult as EagerResult
-    from .enqueue import send_task as send_task
     from .results import AsyncResult as AsyncResult
     from .results import GroupResult as GroupResult
     from .results import ResultSet as ResultSet
@@ -66,7 +66,7 @@ _PUBLIC = {
     "get_task_logger": ("task_logging", "get_task_logger"),
     "interval": ("schedules", "interval"),
     "register_task": ("decorator", "register_task"),
-    "send_task": ("enqueue", "send_task"),
+    "send_task": ("canvas.sending", "send_task"),
     "shared_task": ("decorator", "shared_task"),
     "solar": ("schedules", "solar"),
     "task": ("decorator", "task"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from .planned import Errbacks
 from .routing import check_priority, check_queue
 
 LONGEST_COUNTDOWN = 100 * 365.25 * 86400
@@ -23,6 +24,8 @@ PLACING = frozenset(
         "root_id",
         "parent_id",
         "serializer",
+        "group_id",
+        "group_index",
     ]
 )
 """Options that have columns of their own, or decide where the task goes and how it is stored."""
@@ -37,16 +40,15 @@ KEPT = frozenset(
         "time_limit",
         "soft_time_limit",
         "replaced_task_nesting",
+        "djqueue_link",
     ]
 )
 """Options that are stored as they are."""
-LINKING = frozenset(["link", "link_error", "group_id", "group_index"])
+LINKING = frozenset(["link", "link_error", "group_id", "group_index", "chain", "chord"])
 """Options that make a task part of a workflow."""
 # Celery's options that this release does not honour yet: refused, never ignored.
 NOT_YET = frozenset(
     [
-        "chain",
-        "chord",
         "exchange",
         "routing_key",
         "unique_key",
@@ -146,7 +148,9 @@ def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if option == "add_to_parent":
             if not value:
                 stored[option] = False
-        elif option == "link_error":
+        elif option in LINKING:
+            if not isinstance(value, Errbacks):
+                raise TypeError(f"{name}: expected option {option!r} in apply_async or in a signature, not here")
             stored[option] = value
         elif option in KEPT:
             stored[option] = _checked(option, value)
@@ -162,7 +166,7 @@ def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(option: str, value: Any) -> Any:
-    if option == "ignore_result":
+    if option in ("ignore_result", "djqueue_link"):
         return bool(value)
     if option == "replaced_task_nesting":
         return int(value)
@@ -179,8 +183,9 @@ def _checked(option: str, value: Any) -> Any:
 
 def check_retry_options(name: str, options: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` or ``TypeError`` for an option that a retry cannot change."""
-    if "task_id" in options:
-        raise TypeError(f"a retry of {name} keeps its task_id")
+    for option in ("task_id", *sorted(LINKING)):
+        if option in options:
+            raise TypeError(f"a retry of {name} keeps its {option}")
     if options.get("queue") is not None:
         check_queue(options["queue"])
     if options.get("priority") is not None:

@@ -77,6 +77,15 @@ def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
 
 
 @register("djqueue")
+def check_time_zones(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E007: ``USE_TZ`` is off, so that moments have no zone and mean two things where clocks are changed."""
+    if django_settings.USE_TZ:
+        return []
+    hint = "Set USE_TZ = True; Django's documentation says how to convert what is stored."
+    return [Error("djqueue needs USE_TZ to be True, got: False", hint=hint, id="djqueue.E007")]
+
+
+@register("djqueue")
 def check_vendor(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """E001: the queue's database is not PostgreSQL."""
     if conf.problems(getattr(django_settings, "DJQUEUE", {})):

@@ -30,6 +30,9 @@ STORED = (
     "replaced_task_nesting",
 )
 
+FOLLOWING = ("chain", "callbacks")
+"""What waits for the task, which is read from the database when it is asked for."""
+
 
 class Request:
     """The request context. What is not set is ``None``; outside a task only ``called_directly`` is."""
@@ -40,10 +43,14 @@ class Request:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in FOLLOWING and "following" in self.__dict__:
+            self.__dict__.update(self.following())
+            return self.__dict__[name]
         return None
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self.__dict__.get(key, default)
+        value = getattr(self, key) if key in FOLLOWING else None
+        return self.__dict__.get(key, default) if value is None else value
 
     def update(self, *args: Any, **values: Any) -> None:
         self.__dict__.update(*args, **values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal as os_signals
 from collections.abc import Sequence
-from functools import partial
 
 from django.db import connections, transaction
 
@@ -39,7 +38,8 @@ def revoke(task_id: str | Sequence[str], terminate: bool = False, signal: str | 
         cancelled = cancel(cursor, ids, error, terminate=terminate, signum=signum)
     if len(cancelled) < len(set(ids)) and (connection.in_atomic_block or connection.get_autocommit()):
         # A caller who commits by hand does so at a moment we cannot know; workers look at each heartbeat.
-        transaction.on_commit(partial(call_for_cancellation, connection), using=connection.alias, robust=True)
+        # A function, since Django 5.2 cannot name a partial in its log and would raise.
+        transaction.on_commit(lambda: call_for_cancellation(connection), using=connection.alias, robust=True)
     return cancelled
 
 

@@ -11,8 +11,7 @@ from asgiref.sync import sync_to_async
 
 from . import registry
 from .calls import LINKING, check_arguments, check_call_limits
-from .canvas import Signature
-from .canvas.applying import apply_canvas
+from .canvas import Chain, Signature
 from .canvas.data import given
 from .canvas.links import eager_links
 from .canvas.methods import CanvasMethods
@@ -164,7 +163,8 @@ class TaskDefinition(CanvasMethods):
         """Enqueue a call with options.
 
         ``countdown`` (seconds) wins over ``eta`` (a datetime, in the current time zone if it is naive). ``expires`` is
-        in seconds from now or a datetime. ``link`` and ``link_error`` are signatures. Others: ``queue priority
+        in seconds from now or a datetime. ``link`` and ``link_error`` are signatures; ``chain`` is a list of those that
+        follow, the next one last, and ``chord`` the body that gets the value in a list. Others: ``queue priority
         ignore_result headers time_limit soft_time_limit serializer shadow argsrepr kwargsrepr add_to_parent
         stamped_headers``; what is not an option can be read in ``request.properties``. Raises ``TypeError`` for
         arguments that the function does not take or whose annotations say otherwise, ``EncodeError`` for values that
@@ -175,12 +175,11 @@ class TaskDefinition(CanvasMethods):
             self.check_call(args, kwargs)
         if options:
             check_call_limits(self, options)
-        if settings.ALWAYS_EAGER:
+        if settings.ALWAYS_EAGER and options.get("chain") is None and options.get("chord") is None:
             return self.apply(args, kwargs, task_id=task_id, **options)
         if options and not LINKING.isdisjoint(options):
-            linked: AsyncResult = apply_canvas(
-                Signature(self, args, kwargs), (), {}, {**given(options), "task_id": task_id}
-            )
+            asked = given({**options, "task_id": task_id})
+            linked: AsyncResult = Chain.called(Signature(self, args, kwargs), asked)
             return linked
         return call(self, args, kwargs, task_id, options)
 

@@ -74,11 +74,16 @@ def send_task(
     task_id: str | None = None,
     **options: Any,
 ) -> AsyncResult:
-    """Enqueue a task by its name, which this process need not know. Options are those of ``apply_async``."""
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"expected the name of a task, got: {name!r}")
+    """Enqueue a task by its name, which this process need not know, on its own. Raises what ``apply_async`` raises."""
+    check_name(name)
     args, kwargs = check_arguments(name, args, kwargs)
     return _publish(name, args, kwargs, task_id, options, running_request())
+
+
+def check_name(name: object) -> None:
+    """Raise ``ValueError`` for what is no name of a task."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"expected the name of a task, got: {name!r}")
 
 
 def _is_plain(definition: TaskDefinition) -> bool:

@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .records import NewTask
+
+
+class Errbacks(list[dict[str, Any]]):
+    """What is stored with a task of its errbacks: the rows that a failure makes of them, and not what a caller gave."""
 
 
 class Takes(IntEnum):

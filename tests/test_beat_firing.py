@@ -16,12 +16,14 @@ from django.test.utils import CaptureQueriesContext
 from djqueue import crontab, signals
 from djqueue.beat import firing
 from djqueue.beat.beat import LONGEST_WAIT, Beat
+from djqueue.beat.decide import NEVER, note_of
 from djqueue.beat.firing import fire, run_now
 from djqueue.doctor import schedules as doctor
 from djqueue.models import ReadyTask, Schedule, ScheduledTask, ScheduleRun, Task, TaskResult
 from djqueue.schedules.rules import Fate, Misfire, Overlap
 from djqueue.states import State
-from djqueue.store.beat import LOCK_DUE, LOOK, lock_due, look, prune_runs
+from djqueue.store.beat import LOCK_DUE, LOOK, lock_due, look
+from djqueue.store.prune_runs import prune_runs
 
 from .beats import NOON, fates, fire_at, new_schedule, slots, task_of
 
@@ -127,16 +129,59 @@ def test_a_later_success_clears_the_error():
 
 def test_a_row_that_was_broken_by_hand_is_tried_again_in_a_minute_and_stops_no_other():
     broken = new_schedule("broken", due_at=NOON, kind="crontab", expression="* * * * *")
-    Schedule.objects.filter(pk=broken.pk).update(expression="every now and then")
+    Schedule.objects.filter(pk=broken.pk).update(expression="every now and then", next_run_at=NOON)
     right = new_schedule("right", due_at=NOON)
     assert fire_at(NOON) == 1
     broken.refresh_from_db()
     assert "expected a crontab of five fields" in broken.last_error
     assert broken.held_until == NOON + MINUTE
     assert fates(right) == ["ENQUEUED"]
-    Schedule.objects.filter(pk=broken.pk).update(expression="* * * * *")
+    Schedule.objects.filter(pk=broken.pk).update(expression="* * * * *", next_run_at=NOON)
     assert fire_at(NOON + MINUTE) == 2
     assert slots(broken, Fate.ENQUEUED) == [NOON + MINUTE]  # the first one is older than the grace by now
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("""UPDATE djqueue_schedule SET options = '{"root_id": "x"}' WHERE name = 'wrong'""", "uuid"),
+        ("UPDATE djqueue_schedule SET end_at = 'infinity' WHERE name = 'wrong'", "timestamp too large"),
+    ],
+)
+def test_a_row_that_postgresql_or_its_driver_refuses_is_put_off_and_stops_no_other(statement: str, said: str) -> None:
+    wrong, right = new_schedule("wrong", due_at=NOON), new_schedule("right", due_at=NOON)
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    assert fire_at(NOON) == 1
+    assert fates(right) == ["ENQUEUED"]
+    last_error, held_until = Schedule.objects.values_list("last_error", "held_until").get(pk=wrong.pk)
+    assert said in last_error
+    assert held_until == NOON + MINUTE
+    Schedule.objects.filter(pk=wrong.pk).update(options={}, end_at=None, next_run_at=NOON)
+    assert fire_at(NOON + MINUTE) == 2  # the first one is older than the grace by now
+    assert "ENQUEUED" in fates(wrong)
+
+
+def test_a_receiver_that_breaks_the_transaction_stops_no_other_schedule():
+    wrong, right = new_schedule("wrong", due_at=NOON, args=[9, 9]), new_schedule("right", due_at=NOON)
+
+    def divide(body: Any, **named: Any) -> None:
+        if body[0] == [9, 9]:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 / 0")
+
+    signals.before_task_publish.connect(divide, weak=False)
+    try:
+        assert fire_at(NOON) == 1
+    finally:
+        signals.before_task_publish.disconnect(divide)
+    wrong.refresh_from_db()
+    assert "current transaction is aborted" in wrong.last_error
+    assert (fates(wrong), fates(right)) == ([], ["ENQUEUED"])
+
+
+def test_what_is_noted_of_an_error_is_text_that_postgresql_holds():
+    assert note_of(ValueError("a\x00b\ud800")) == "ValueError: ab?"
 
 
 # Slots that passed while no beat was there
@@ -301,6 +346,19 @@ def test_a_clocked_schedule_runs_once():
     assert (schedule.enabled, schedule.next_run_at) == (False, None)
 
 
+def test_a_clocked_schedule_for_now_runs_now_and_one_for_the_past_says_that_it_never_will():
+    """Between ``now()`` and the row some time always passes."""
+    now = look(connection).now
+    just_now = new_schedule("just now", kind="clocked", clocked_at=now - timedelta(seconds=5))
+    long_ago = new_schedule("long ago", kind="clocked", clocked_at=now - HOUR)
+    assert fire_at(now) == 1
+    long_ago.refresh_from_db()
+    assert slots(just_now, Fate.ENQUEUED) == [just_now.clocked_at]
+    assert (long_ago.enabled, long_ago.last_error) == (False, NEVER)
+    Schedule.objects.filter(pk=just_now.pk).enable()
+    assert fire_at(now) == 0  # its slot was noted
+
+
 def test_after_the_end_nothing_is_fired():
     schedule = new_schedule(end_at=datetime(2100, 1, 1, tzinfo=NOON.tzinfo))
     Schedule.objects.filter(pk=schedule.pk).update(next_run_at=NOON, end_at=NOON + MINUTE)
@@ -313,7 +371,7 @@ def test_after_the_end_nothing_is_fired():
 
 def test_an_end_that_lies_before_the_slot_switches_off():
     schedule = new_schedule(due_at=NOON)
-    Schedule.objects.filter(pk=schedule.pk).update(end_at=NOON - MINUTE)
+    Schedule.objects.filter(pk=schedule.pk).update(end_at=NOON - MINUTE, next_run_at=NOON)
     assert fire_at(NOON) == 0
     schedule.refresh_from_db()
     assert not schedule.enabled
@@ -340,6 +398,44 @@ def test_a_schedule_that_was_switched_on_behind_our_back_gets_a_slot():
     assert fire_at(now) == 0
     schedule.refresh_from_db()
     assert schedule.next_run_at == now + MINUTE
+
+
+def test_update_moves_the_slot_when_the_timing_changes():
+    schedule = new_schedule(every=timedelta(days=365))
+    Schedule.objects.filter(pk=schedule.pk).update(every=HOUR)
+    now = look(connection).now
+    fire_at(now)
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == now + HOUR
+    Schedule.objects.filter(pk=schedule.pk).update(description="hourly", enabled=True)
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == now + HOUR
+
+
+def test_what_was_off_by_update_does_not_run_for_the_time_it_was_off():
+    schedule = new_schedule(due_at=NOON)
+    Schedule.objects.filter(pk=schedule.pk).update(enabled=False)
+    assert fire_at(NOON + HOUR) == 0
+    Schedule.objects.filter(pk=schedule.pk).update(enabled=True)
+    assert fire_at(NOON + HOUR) == 0
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == NOON + HOUR + MINUTE
+
+
+def test_what_this_beat_cannot_compute_is_left_on_for_one_that_can():
+    """As with a zone that only a newer host knows: a slot is looked for again in a minute."""
+    schedule = new_schedule()
+    Schedule.objects.filter(pk=schedule.pk).update(timezone="Mars/Base", next_run_at=None)
+    now = look(connection).now
+    assert fire_at(now) == 0
+    schedule.refresh_from_db()
+    assert (schedule.enabled, schedule.held_until) == (True, now + MINUTE)
+    assert "Mars/Base" in schedule.last_error
+    assert look(connection, now).next_in == 60.0
+    Schedule.objects.filter(pk=schedule.pk).update(timezone="")
+    fire_at(now + MINUTE)
+    schedule.refresh_from_db()
+    assert (schedule.next_run_at, schedule.held_until) == (now + 2 * MINUTE, None)
 
 
 def test_run_now_is_a_task_and_moves_no_slot():

@@ -533,6 +533,8 @@ class TestInPlace:
         assert add_with_group.delay().get() == [2, 4]
         assert add.apply_async((1, 1), link=err_with_id.s()).get() == 2
         assert seen == [["id", 2]]
+        assert add.apply_async((1, 1), chain=[err_with_id.s(), add.s(5)], chord=identity.s()).get() == 2
+        assert seen == [["id", 2], ["id", 7]]
 
     def test_arguments_go_through_the_serializer(self):
         assert identity.s((1, 2)).apply().get() == [1, 2]

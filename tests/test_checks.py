@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.test import override_settings
 
-from djqueue.checks import check_commands, check_settings, check_vendor
+from djqueue.checks import check_commands, check_settings, check_time_zones, check_vendor
 from djqueue.migrations._routines import CreateRoutines
 from djqueue.store.claim import CLAIM
 from djqueue.store.routines import digest
@@ -89,6 +89,12 @@ class TestChecks:
         assert error.id == "djqueue.E003"
         assert error.msg == f"DJQUEUE['{name}'] names the database 'defualt', which DATABASES does not have"
         assert "default" in error.hint
+
+    def test_e007_time_zones_are_off(self):
+        with override_settings(USE_TZ=False):
+            (error,) = check_time_zones(None)
+        assert (error.id, error.msg) == ("djqueue.E007", "djqueue needs USE_TZ to be True, got: False")
+        assert check_time_zones(None) == []
 
     def test_listen_may_name_a_database_that_is_configured(self):
         with override_settings(DJQUEUE={"LISTEN": "default"}):

@@ -362,7 +362,7 @@ class TestDefinitions:
         with pytest.raises(TypeError, match=f"option '{option}' is not supported by this release"):
             shared_task(**{option: 1})(lambda: None)
 
-    @pytest.mark.parametrize("option", ["chord", "routing_key"])
+    @pytest.mark.parametrize("option", ["exchange", "routing_key"])
     def test_a_call_option_that_is_not_supported_is_refused_by_name(self, db, option):
         with pytest.raises(TypeError, match=f"'{option}'"):
             noop.apply_async(**{option: 1})

@@ -21,6 +21,7 @@ from djqueue.store.functions import PINS, Function
 from djqueue.store.insert import INSERT_READY
 from djqueue.store.lanes import GAPS
 from djqueue.store.lose import LOSE
+from djqueue.store.plant import PLANT
 from djqueue.store.promote import PROMOTE
 from djqueue.store.release import RELEASE
 from djqueue.store.retry import RETRY
@@ -46,6 +47,7 @@ INDEXES: dict[Function, set[str]] = {
     LOWEST: {"djqueue_readytask_pkey"},
 }
 # Those that are several statements: tests/test_workflows_store.py counts what they read.
+PROCEDURES = (INSERT_READY, PLANT)
 BLOCKS = (ADVANCE, CONCLUDE, REPR, VALUES)
 TABLES = (
     "task",
@@ -193,19 +195,20 @@ class TestInstalledFunctions:
         assert arguments == ", ".join(function.arguments)
         assert returns == f"TABLE({function.returns})"
 
-    def test_the_installed_procedure_is_the_one_in_the_code(self, cursor):
+    @pytest.mark.parametrize("procedure", PROCEDURES, ids=lambda procedure: procedure.verb)
+    def test_the_installed_procedure_is_the_one_in_the_code(self, cursor, procedure):
         cursor.execute(
             "SELECT prosrc, prokind, pg_get_function_identity_arguments(oid) FROM pg_proc WHERE proname = %s",
-            [INSERT_READY.name],
+            [procedure.name],
         )
         ((source, kind, arguments),) = cursor.fetchall()
-        assert source == f"\nBEGIN\n{INSERT_READY.statements}\nEND\n"
+        assert source == f"\nBEGIN\n{procedure.statements}\nEND\n"
         assert kind == "p"
-        assert arguments.replace("IN ", "") == ", ".join(INSERT_READY.arguments)
+        assert arguments.replace("IN ", "") == ", ".join(procedure.arguments)
 
     def test_every_function_of_the_app_is_covered_here(self, cursor):
         cursor.execute("SELECT proname FROM pg_proc WHERE proname LIKE 'djqueue%%'")
-        covered = {routine.name for routine in (*INDEXES, *BLOCKS, INSERT_READY)}
+        covered = {routine.name for routine in (*INDEXES, *BLOCKS, *PROCEDURES)}
         assert {name for (name,) in cursor.fetchall()} == covered
 
     def test_no_hot_table_has_an_index_or_constraint_beyond_what_is_named_here(self, cursor):

@@ -239,7 +239,44 @@ def test_a_run_that_cannot_be_enqueued_is_explained(editor: Client):
     assert Task.objects.count() == 0
 
 
+def test_one_that_cannot_be_switched_on_is_explained_and_stops_no_other(editor: Client):
+    wrong, right = new_schedule("wrong", enabled=False), new_schedule("right", enabled=False)
+    Schedule.objects.filter(pk=wrong.pk).update(timezone="Mars/Base")
+    text = act(editor, "enable", wrong, right).content.decode()
+    assert "rong: expected a time zone such as Europe/Berlin" in text
+    assert "1 schedule is on now." in text
+    assert list(Schedule.objects.filter(enabled=True)) == [right]
+    assert LogEntry.objects.count() == 1
+
+
+def test_deleting_names_the_schedule_and_not_each_of_its_slots(editor: Client):
+    schedule = new_schedule()
+    ScheduleRun.objects.bulk_create(
+        ScheduleRun(schedule=schedule, due_at=NOON + timedelta(seconds=n), fired_at=NOON, fate=Fate.ENQUEUED)
+        for n in range(500)
+    )
+    text = body(editor, page(schedule, "delete"))
+    assert "schedule: each minute" in text
+    assert "2026" not in text
+    assert editor.post(page(schedule, "delete"), {"post": "yes"}).status_code == 302
+    assert not Schedule.objects.exists()
+    assert not ScheduleRun.objects.exists()
+
+
 # Pages
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"timezone": "Mars/Base"}, {"expression": "now and then"}, {"args": 5}, {"options": [1]},
+     {"kind": "interval", "every": timedelta(days=10**8)}, {"next_run_at": None}, {"declared": {}}],
+)  # fmt: skip
+def test_a_row_that_makes_no_sense_has_its_page_where_it_can_be_mended(editor: Client, values: Any) -> None:
+    """As after changes by hand, or on a host that does not know the zone."""
+    schedule = new_schedule(kind="crontab", expression="0 4 * * *")
+    Schedule.objects.filter(pk=schedule.pk).update(**values)
+    body(editor, page(schedule))
+    body(editor, LIST)
 
 
 def test_the_list_says_when_and_how_it_went(editor: Client):

@@ -262,6 +262,16 @@ def test_what_fires_is_what_walking_from_slot_to_slot_says(timing, first, late, 
     assert verdict.next_at > now
 
 
+@pytest.mark.parametrize("days", [2, 3, 7])
+@pytest.mark.parametrize("away", [3, 60, 200, 399])
+def test_days_of_a_relative_interval_are_counted_across_changes_of_clocks(days: int, away: int) -> None:
+    timing = schedule(timedelta(days=days), relative=True)
+    first = timing.first(datetime(2024, 9, 20, 5, tzinfo=UTC), BERLIN)
+    assert first is not None
+    now = first + timedelta(days=away, hours=3)
+    assert timing.latest(first, now, BERLIN, 1) == [first, *timing.between(first, now, BERLIN)][-1:]
+
+
 # In words
 
 
@@ -377,6 +387,12 @@ def test_a_schedule_with_relative():
         ({"task": "t", "schedule": 5, "args": [object()]}, "args: "),
         ({"task": "t", "schedule": 5, "options": {"countdown": 3}}, "options: option 'countdown' cannot stand here"),
         ({"task": "t", "schedule": 5, "options": {"queue": "a b"}}, "queue: expected the name of a queue"),
+        ({"task": "t", "schedule": 5, "options": {"link": {}}}, "options: option 'link' cannot stand here: schedule a"),
+        ({"task": "t\0", "schedule": 5}, "task: expected a text without NUL"),
+        (
+            {"task": "t", "schedule": 5, "jitter": 1e10},
+            "jitter: expected seconds or a timedelta, 0 or more and at most",
+        ),
         ({"task": "t", "schedule": 5, "timezone": "Mars"}, "timezone: expected a time zone such as Europe/Berlin"),
         (
             {"task": "t", "schedule": 5, "misfire": "twice"},
@@ -397,6 +413,12 @@ def test_an_entry_that_makes_no_sense_is_named_with_its_key(entry: Any, said: st
     with override_settings(DJQUEUE={"SCHEDULES": {"x": entry}}):
         (error,) = check_schedules(None)
     assert (error.id, error.msg) == ("djqueue.E005", str(caught.value))
+
+
+@pytest.mark.parametrize("name", ["n" * 501, "a\0b", "a\ud800"])
+def test_a_name_that_no_row_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a (name of at most|text without)"):
+        declare(name, {"task": "t", "schedule": 5})
 
 
 def test_a_timing_of_ones_own_class_is_refused():

@@ -14,7 +14,7 @@ from django.utils import timezone
 from djqueue.models import Schedule
 from djqueue.schedules.rules import Source
 
-from .beats import NOON, new_schedule
+from .beats import ADD, NOON, fire_at, new_schedule
 
 pytestmark = pytest.mark.django_db
 
@@ -121,6 +121,27 @@ def test_an_interval_goes_on_from_its_last_run():
     assert Schedule.objects.get().next_run_at == last + timedelta(hours=1)
 
 
+@pytest.mark.parametrize("kind", ["interval", "crontab"])
+def test_a_slot_that_came_between_celerys_beat_and_ours_is_not_lost(kind: str) -> None:
+    """Celery's beat would fire it when it starts."""
+    now = timezone.now()
+    timing = {
+        "interval": lambda: {"interval_id": insert("intervalschedule", every=7, period="days")},
+        "crontab": lambda: {"crontab_id": crontab_row(minute="0", hour="0", day_of_week="*", timezone="UTC")},
+    }[kind]()
+    last = now - timedelta(days=7, minutes=5)
+    task_row(**timing, task=ADD, args="[1, 2]", last_run_at=last)
+    text, _ = run("--write")
+    due_at = last + timedelta(days=7) if kind == "interval" else last.replace(hour=0, minute=0, second=0, microsecond=0)
+    due_at = due_at if kind == "interval" else due_at + timedelta(days=1)
+    assert f"its slot of {due_at.isoformat()} came after its last run, so the first beat fires it" in text
+    schedule = Schedule.objects.get()
+    assert schedule.next_run_at == due_at
+    assert fire_at(now) == 1  # once, however many slots were missed
+    schedule.refresh_from_db()
+    assert schedule.next_run_at > now
+
+
 def test_solar_and_clocked():
     pytest.importorskip("ephem")
     task_row("sun", solar_id=insert("solarschedule", event="sunset", latitude=52.5, longitude=13.4))
@@ -184,6 +205,13 @@ def test_crontabs_that_never_worked_are_refused(fields: Any, said: str) -> None:
 def test_intervals_that_are_too_short_are_refused():
     task_row(interval_id=insert("intervalschedule", every=5, period="microseconds"))
     assert "every: expected run_every to be 0.1 seconds to a hundred years" in run()[0]
+
+
+def test_intervals_that_are_too_long_are_refused():
+    task_row(interval_id=insert("intervalschedule", every=2_000_000_000, period="days"))
+    text, code = run()
+    assert "refused  nightly: expected an interval of at most a hundred years, got: 2000000000 days" in text
+    assert code == 1
 
 
 def test_it_can_be_repeated():

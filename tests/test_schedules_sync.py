@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,11 +11,15 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from djqueue import crontab, registry, shared_task
+from djqueue.beat.beat import Beat
 from djqueue.beat.sync import sync
 from djqueue.definition import TaskDefinition
 from djqueue.models import Schedule
+from djqueue.models import schedules as models
+from djqueue.schedules import clocked
 from djqueue.schedules.rules import Source
 from djqueue.store.beat import look
 
@@ -32,6 +38,15 @@ def bring_in(**entries: Any) -> Any:
 
 def entry(**values: Any) -> dict[str, Any]:
     return {"task": ADD, "schedule": crontab(0, 4), "args": [1, 2], **values}
+
+
+Clock = Callable[[datetime], None]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Set what saving takes for the database's time."""
+    return lambda now: monkeypatch.setattr(models, "database_clock", lambda using: now)
 
 
 def row(name: str) -> Schedule:
@@ -61,8 +76,16 @@ def row(name: str) -> Schedule:
         ({"options": {"eta": 1}}, "options", "option 'eta' cannot stand here"),
         ({"timezone": "Mars/Base"}, "timezone", "expected a time zone"),
         ({"start_at": NOON, "end_at": NOON}, "end_at", "expected a moment after the start"),
+        ({"start_at": datetime.max.replace(tzinfo=UTC)}, "start_at", "expected a moment up to the year 9000"),
+        ({"end_at": datetime.max.replace(tzinfo=UTC)}, "end_at", "expected a moment up to the year 9000"),
         ({"expires": timedelta(0)}, "expires", "expected more than 0 seconds"),
         ({"jitter": -MINUTE}, "jitter", "expected 0 seconds or more"),
+        ({"expires": timedelta(days=999_999_999)}, "expires", "at most a hundred years"),
+        ({"jitter": timedelta(days=999_999_999)}, "jitter", "at most a hundred years"),
+        ({"name": "n" * 501}, "name", "expected a name of at most 500 characters"),
+        ({"description": "a\0b"}, "description", "expected a text without NUL"),
+        ({"options": {"link": {}}}, "options", "option 'link' cannot stand here"),
+        ({"options": {"root_id": "x"}}, "options", "option 'root_id' cannot stand here"),
         ({"misfire_limit": 0}, "misfire_limit", "greater than or equal to 1"),
         ({"misfire": 9}, "misfire", "not a valid choice"),
     ],
@@ -145,6 +168,18 @@ def test_rows_that_were_not_saved_one_by_one_get_their_slot_from_a_beat():
     now = look(connection).now
     fire_at(now)
     assert row("bulk").next_run_at == now + MINUTE
+
+
+def test_switching_on_writes_nothing_else_and_is_all_or_nothing() -> None:
+    right, wrong = new_schedule("a", enabled=False), new_schedule("b", enabled=False)
+    Schedule.objects.filter(pk=wrong.pk).update(timezone="Mars/Base")
+    with pytest.raises(ValidationError, match="Mars/Base"):
+        Schedule.objects.enable()
+    assert not Schedule.objects.filter(enabled=True).exists()
+    with CaptureQueriesContext(connection) as queries:
+        assert Schedule.objects.filter(pk=right.pk).enable() == 1
+    (update,) = [query["sql"] for query in queries if query["sql"].startswith("UPDATE")]
+    assert '"description"' not in update.partition("WHERE")[0]
 
 
 def test_the_next_slots_of_a_row():
@@ -232,6 +267,84 @@ def test_one_that_an_operator_switched_off_stays_off_through_all_of_that():
     Schedule.objects.disable()
     bring_in(nightly=entry(args=[3, 4]))
     assert not row("nightly").enabled
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT pg_advisory_xact_lock(hashtext('djqueue.schedules'))",
+        "SELECT FROM djqueue_schedule WHERE source = 1 FOR UPDATE",
+    ],
+)
+def test_a_transaction_that_somebody_leaves_open_holds_up_no_beat(statement: str, caplog: Any) -> None:
+    bring_in(nightly=entry())
+    due = new_schedule("due", due_at=NOON)
+    entries = {"nightly": entry(args=[3, 4])}
+    with closing(connection.copy()) as other, override_settings(DJQUEUE={"SCHEDULES": entries}):
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute(statement)
+        with closing(Beat()) as beat:
+            beat.turn()
+            due.refresh_from_db()
+            assert due.total_runs == 1
+            assert "could not be brought in" in caplog.text
+            assert row("nightly").args == [1, 2]
+            other.rollback()
+            beat._next_sync = 0.0
+            beat.turn()
+            assert row("nightly").args == [3, 4]
+
+
+def test_one_that_an_operator_switched_on_is_on_again_when_it_is_declared_again():
+    bring_in(nightly=entry(enabled=False))
+    Schedule.objects.enable()
+    bring_in()
+    assert not row("nightly").enabled
+    bring_in(nightly=entry(enabled=False))
+    assert row("nightly").enabled
+
+
+def test_one_that_is_declared_off_when_it_comes_back_stays_off():
+    bring_in(nightly=entry())
+    bring_in()
+    bring_in(nightly=entry(enabled=False))
+    assert not row("nightly").enabled
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"schedule": clocked(NOON)}, {"schedule": clocked(NOON + DAY)}),
+        ({"schedule": MINUTE, "end_at": NOON + MINUTE}, {"schedule": MINUTE, "end_at": NOON + DAY}),
+        ({"schedule": MINUTE, "one_off": True}, {"schedule": MINUTE}),
+    ],
+)
+def test_what_was_over_goes_on_when_the_code_says_a_later_time(before: Any, after: Any, clock: Clock) -> None:
+    """A beat switched it off, and no operator."""
+    clock(NOON - MINUTE)
+    bring_in(once=entry(**before))
+    fire_at(NOON)
+    fire_at(NOON + 2 * MINUTE)
+    clock(NOON + 3 * MINUTE)
+    assert not row("once").enabled
+    assert bring_in(once=entry(**before)).changed == ()
+    bring_in(once=entry(**before, args=[3, 4]))
+    assert not row("once").enabled
+    bring_in(once=entry(**after, args=[3, 4]))
+    assert row("once").next_run_at is not None
+
+
+def test_what_was_over_and_then_switched_off_by_an_operator_stays_off(clock: Clock) -> None:
+    clock(NOON - MINUTE)
+    bring_in(once=entry(schedule=MINUTE, one_off=True))
+    fire_at(NOON)
+    clock(NOON + MINUTE)
+    Schedule.objects.enable()
+    Schedule.objects.disable()
+    bring_in(once=entry(schedule=MINUTE))
+    assert not row("once").enabled
 
 
 def test_values_that_json_does_not_have_reach_the_task():

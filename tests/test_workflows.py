@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from djqueue import AsyncResult, GroupResult, Signature, chain, chord, group
+from djqueue import AsyncResult, GroupResult, Signature, chain, chord, group, send_task, signature
 from djqueue.exceptions import (
     ChordError,
     EncodeError,
@@ -502,3 +502,70 @@ class TestResuming:
         assert states_of(result.parent, result) == ["PENDING", "PENDING"]
         workers.run("-c", "1", IMPORTS=MODULES)
         assert result.get(timeout=30) == 3
+
+
+class TestCallsThatAreMore:
+    """``link``, ``link_error``, ``chain`` and ``chord`` as options of a call, also of one by name."""
+
+    def test_what_follows_a_call(self, worker):
+        result = add.apply_async((1, 1), chain=[mul.s(10), add.s(1)])  # the next one last, as in Celery
+        assert result.get(timeout=30) == 2
+        (last,) = Task.objects.filter(name=mul.name)
+        assert AsyncResult(str(last.pk)).get(timeout=30) == 30
+
+    def test_a_call_with_a_body(self, worker):
+        result = add.apply_async((1, 1), chord=tsum.s(), chain=[mul.s(10)], task_id=str(uuid.uuid4()))
+        assert result.get(timeout=30) == 2
+        assert Task.objects.get(pk=result.id).args == [1, 1]
+        (body,) = Task.objects.filter(name=tsum.name)
+        assert AsyncResult(str(body.pk)).get(timeout=30) == 20
+
+    def test_a_call_by_name(self, worker, file: Notes):
+        result = send_task(add.name, (1, 1), link=site.note_value.s(file.path), chain=[mul.s(10)])
+        assert result.get(timeout=30) == 2
+        assert file.await_lines(1) == [["2"]]
+        failed = signature(boom.name).apply_async(link_error=site.note_id.s(file.path), chain=[mul.s(10)])
+        with pytest.raises(ValueError, match="boom"):
+            failed.get(timeout=30)
+        assert file.await_lines(2)[1] == ["id", failed.id]
+
+    def test_a_name_that_only_the_worker_knows(self, db):
+        """Nothing of what was asked for is left out."""
+        for call in (send_task, lambda name, **options: Signature(name).apply_async(**options)):
+            call("elsewhere.task", link=add.s(1), link_error=add.s(2))
+        assert WaitingTask.objects.count() == 2
+        for task in Task.objects.filter(name="elsewhere.task"):
+            assert task.options["link_error"][0]["task"] == add.name
+
+    def test_what_cannot_be(self, db):
+        with pytest.raises(TypeError, match="expected chain and chord without group_id"):
+            add.apply_async((1, 1), chain=[mul.s(1)], group_id=str(uuid.uuid4()))
+        with pytest.raises(TypeError, match="expected a signature"):
+            add.apply_async((1, 1), chord=5)
+        with pytest.raises(TypeError, match="expected option 'chain' in apply_async or in a signature"):
+            group(add.s(1, 1).set(chain=[mul.s(1)]), add.s(1, 1)).apply_async()
+        assert not Task.objects.exists()
+
+    def test_a_retry_keeps_what_belongs_to_the_workflow(self, worker):
+        """What a retry stored of these would be taken for what the call had planned."""
+        options = ["link", "link_error", "chain", "chord", "group_id"]
+        for option, result in [
+            (option, chain(site.retries_with.s({option: add.s(1)}), identity.s()).apply_async()) for option in options
+        ]:
+            assert result.get(timeout=30).endswith(f"retries_with keeps its {option}")
+
+    def test_a_task_can_read_what_follows_it(self, worker, file: Notes):
+        asking = site.tells_what_follows.s(1).on_error(site.note_id.s(file.path))
+        asking.link(site.note_value.s(file.path))
+        whole = chain(asking, identity.si(2), group(add.s(3) | mul.s(4), add.s(5)), tsum.s(), identity.s())
+        result = whole.apply_async()
+        result.get(timeout=30)
+        told = result
+        while told.parent is not None:
+            told = told.parent
+        assert told.get(timeout=30) == [
+            [[identity.name], [tsum.name], [[add.name, 3], [add.name, 5]], [identity.name, 2]],
+            [[site.note_value.name, file.path]],
+            [site.note_id.name],
+        ]
+        assert site.tells_what_follows.apply_async((1,)).get(timeout=30) == [[], [], []]

@@ -139,6 +139,10 @@ class TestKeeping:
         succeed(session, worker, claims[1:])
         session.sql("UPDATE djqueue_taskresult SET finished_at = 'epoch'")
         assert session(prune, {State.SUCCEEDED: 60}) == 2
+        assert TaskGroup.objects.get().pending == 0
+        succeed(session, worker, claim_all(session, worker))
+        session.sql("UPDATE djqueue_taskresult SET finished_at = 'epoch'")
+        assert session(prune, {State.SUCCEEDED: 60}) == 1
         assert not TaskGroup.objects.exists()
 
 

@@ -84,6 +84,8 @@ def next_run(schedule: Any) -> SafeString | str:
     if schedule.next_run_at is None:
         return display.EMPTY
     moment = display.moment(schedule.next_run_at)
+    if schedule.held_until is not None and schedule.last_error:
+        return format_html("{}<br>{}", display.labelled("late", "✗", gettext("tried again after an error")), moment)
     if schedule.held_until is not None:
         return format_html("{}<br>{}", display.labelled("held", "…", gettext("waits for the last run")), moment)
     if schedule.overdue:

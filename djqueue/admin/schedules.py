@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -97,6 +97,15 @@ class ScheduleAdmin(ModelAdmin):
         """What is declared in code would come back; it can be switched off."""
         return super().has_delete_permission(request, obj) and (obj is None or not is_declared(obj))
 
+    def get_deleted_objects(
+        self, objs: Iterable[Any], request: HttpRequest
+    ) -> tuple[list[Any], Any, set[Any], list[Any]]:
+        """Name the schedules only: what became of their slots may be a million rows."""
+        schedules = list(objs)
+        named = [format_html("{}: {}", self.opts.verbose_name, schedule) for schedule in schedules]
+        kept = [schedule for schedule in schedules if not self.has_delete_permission(request, schedule)]
+        return named, {self.opts.verbose_name_plural: len(named)}, {self.opts.verbose_name} if kept else set(), []
+
     # Which rows
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
@@ -162,10 +171,17 @@ class ScheduleAdmin(ModelAdmin):
 
     def _switch(self, request: HttpRequest, schedules: Iterable[Schedule], *, on: bool) -> None:
         changed = [schedule for schedule in schedules if schedule.enabled is not on]
-        rows = Schedule.objects.using(settings.DATABASE).filter(pk__in=[schedule.pk for schedule in changed])
-        number = rows.enable() if on else rows.disable()
+        number = 0
         for schedule in changed:
-            self.log_change(request, schedule, "Switched on." if on else "Switched off.")
+            row = Schedule.objects.using(settings.DATABASE).filter(pk=schedule.pk)
+            try:
+                number += row.enable() if on else row.disable()
+            except ValidationError as error:  # it may have been valid where it was saved
+                self.message_user(request, f"{schedule}: {' '.join(error.messages)}", messages.ERROR)
+            else:
+                self.log_change(request, schedule, "Switched on." if on else "Switched off.")
+        if changed and not number:
+            return
         said = ngettext("%(n)s schedule is on now.", "%(n)s schedules are on now.", number)
         if not on:
             said = ngettext("%(n)s schedule is off now.", "%(n)s schedules are off now.", number)
@@ -246,7 +262,7 @@ class ScheduleAdmin(ModelAdmin):
 
 def is_declared(schedule: Schedule) -> bool:
     """Whether the code still declares it."""
-    return schedule.source == Source.CODE and not (schedule.declared or {}).get(RETIRED)
+    return schedule.source == Source.CODE and RETIRED not in (schedule.declared or {})
 
 
 def preview_box(found: Any) -> SafeString:

@@ -20,7 +20,8 @@ from psycopg import sql
 
 from djqueue import events, signals
 from djqueue.conf import seconds, settings
-from djqueue.store.beat import CHANNEL, look, prune_runs
+from djqueue.store.beat import CHANNEL, look
+from djqueue.store.prune_runs import prune_runs
 from djqueue.worker.link import parameters
 
 from .firing import Fired, fire
@@ -33,6 +34,7 @@ TAKEN_WAIT = 0.02
 LONGEST_TAKEN_WAIT = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two tries while the database is away."""
+SYNC_AGAIN = 30
 PRUNE_EVERY = 60.0
 PRUNE_BATCH = 2000
 
@@ -73,6 +75,7 @@ class Beat:
         self._waker = Waker()
         self._stopping = False
         self._synced = False
+        self._next_sync = 0.0
         self._next_prune = 0.0
         self._taken_wait = TAKEN_WAIT
         self._pause = FIRST_PAUSE
@@ -139,8 +142,7 @@ class Beat:
 
     def turn(self) -> float:
         """Fire everything that is due; return the seconds until it is worth to look again."""
-        if not self._synced:
-            self._sync()
+        self._sync()
         while not self._stopping:
             found = look(self._connection, self._now())
             if not (found.due or found.unset):
@@ -155,8 +157,20 @@ class Beat:
         return 0.0
 
     def _sync(self) -> None:
-        sync(self._connection.alias)
-        self._synced = True
+        """Bring declared schedules in. What stands in the way of that must not keep back what is due."""
+        if self._synced or monotonic() < self._next_sync:
+            return
+        try:
+            sync(self._connection.alias)
+            self._synced = True
+        except Exception as error:
+            if self._connection.connection is None or not self._connection.is_usable():
+                raise
+            self._next_sync = monotonic() + SYNC_AGAIN
+            logger.warning(
+                "declared schedules could not be brought in, which is tried again in %d s: %s",
+                SYNC_AGAIN, " ".join(str(error).split()),
+            )  # fmt: skip
 
     def _prune(self) -> None:
         """Forget old slots, beside firing new ones: a beat with nothing to do sends nothing but its look."""

@@ -75,13 +75,18 @@ def write(imported: list[Imported], using: str) -> int:
 
 
 def _keep_pace(schedule: Schedule, using: str) -> None:
-    """Let an interval go on from its last run, if that lies ahead."""
-    if schedule.kind != stored.INTERVAL or schedule.start_at or schedule.next_run_at is None:
-        return
-    if schedule.last_run_at is not None and schedule.every is not None:
-        due_at = schedule.last_run_at + schedule.every
-        if database_clock(using) < due_at < schedule.next_run_at:
-            Schedule.objects.using(using).filter(pk=schedule.pk).update(next_run_at=due_at)
+    """Let a schedule go on from its last run, as Celery's beat would."""
+    due_at = _due_at(schedule)
+    if due_at is not None and schedule.next_run_at is not None and due_at < schedule.next_run_at:
+        Schedule.objects.using(using).filter(pk=schedule.pk).update(next_run_at=due_at)
+
+
+def _due_at(schedule: Schedule) -> datetime | None:
+    """Return the first slot after the last run, which may have passed; None if there is none to make up for."""
+    if not schedule.enabled or schedule.last_run_at is None or schedule.kind == stored.CLOCKED:
+        return None
+    due_at = schedule.timing().first(schedule.last_run_at, schedule.zone, schedule.start_at)
+    return None if due_at is None or (schedule.end_at is not None and due_at > schedule.end_at) else due_at
 
 
 def _imported(row: list[Any], now: datetime, taken: set[str]) -> Imported:
@@ -94,6 +99,8 @@ def _imported(row: list[Any], now: datetime, taken: set[str]) -> Imported:
             raise Refused("not needed: workers prune results by themselves (DJQUEUE['RETENTION'])")
         found.schedule = _schedule(row, now, found.notes)
         found.schedule.full_clean(validate_unique=False, validate_constraints=False)
+        if (due_at := _due_at(found.schedule)) is not None and due_at <= now:
+            found.notes.append(f"its slot of {due_at.isoformat()} came after its last run, so the first beat fires it")
     except Refused as reason:
         found.schedule, found.refused = None, str(reason)
     except ValidationError as error:
@@ -148,7 +155,11 @@ def _when(row: list[Any]) -> Iterator[tuple[str, Any]]:
                 f"expected the period of the interval to be one of {', '.join(PERIODS)}, got: {every['period']!r}"
             )
         yield "kind", stored.INTERVAL
-        yield "every", timedelta(**{every["period"]: every["every"]})
+        try:
+            yield "every", timedelta(**{every["period"]: every["every"]})
+        except OverflowError:
+            long = f"{every['every']} {every['period']}"
+            raise Refused(f"expected an interval of at most a hundred years, got: {long}") from None
     elif sun is not None:
         yield "kind", stored.SOLAR
         yield "solar_event", sun["event"]

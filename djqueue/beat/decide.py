@@ -25,6 +25,7 @@ HELD = timedelta(seconds=1)
 BROKEN = timedelta(minutes=1)
 """A schedule whose timing cannot be computed is tried again so often."""
 LONGEST_NOTE = 1000
+NEVER = "switched off: it has no slot ahead, so it would never run"
 
 
 @dataclass
@@ -37,41 +38,45 @@ class Decision:
     tasks: dict[datetime, NewTask] = field(default_factory=dict)
 
 
-def decide(row: DueRow, now: datetime, unfinished: set[UUID]) -> Decision:
-    """Decide on a schedule that is due; whatever goes wrong with it becomes its ``last_error``."""
+def decide(row: DueRow, due_at: datetime, now: datetime, unfinished: set[UUID]) -> Decision:
+    """Decide on a schedule that is due since ``due_at``; whatever goes wrong with it becomes its ``last_error``."""
     try:
         timing, zone = timing_of(_when(row)), zone_of(row)
         overlapped = row.overlap != Overlap.ALLOW and row.last_task_id in unfinished
         if overlapped and row.overlap == Overlap.QUEUE:
-            return Decision(row, Step(row.id, row.next_run_at, now + HELD))
-        verdict = judge(timing, row.next_run_at, now, zone, _rule(row))
-        return _carried_out(row, verdict, now, overlapped=overlapped)
+            return Decision(row, Step(row.id, due_at, now + HELD))
+        verdict = judge(timing, due_at, now, zone, _rule(row))
+        return _carried_out(row, due_at, verdict, now, overlapped=overlapped)
     except Exception as error:  # a row that makes no sense, as after changes by hand, must not stop the others
-        return Decision(row, Step(row.id, row.next_run_at, now + BROKEN, error=_note(error)))
+        return Decision(row, Step(row.id, due_at, now + BROKEN, error=note_of(error)))
 
 
 def begin(row: DueRow, now: datetime) -> Decision:
-    """Find the first slot of a schedule that was switched on without one, as by ``update(enabled=True)``."""
+    """Find the first slot of a schedule that was switched on without one, as by ``update(enabled=True)``.
+
+    One without a slot ahead is switched off, and says so.
+    """
     try:
         first = timing_of(_when(row)).first(now, zone_of(row), row.start_at)
-        over = first is None or (row.end_at is not None and first > row.end_at)
-        return Decision(row, Step(row.id, None if over else first, enabled=not over))
-    except Exception as error:
-        return Decision(row, Step(row.id, None, enabled=False, error=_note(error)))
+    except Exception as error:  # another beat may know the zone, or have the library; so it is not switched off
+        return Decision(row, Step(row.id, None, now + BROKEN, error=note_of(error)))
+    if first is None or (row.end_at is not None and first > row.end_at):
+        return Decision(row, Step(row.id, None, enabled=False, error=NEVER))
+    return Decision(row, Step(row.id, first))
 
 
-def _carried_out(row: DueRow, verdict: Verdict, now: datetime, *, overlapped: bool) -> Decision:
+def _carried_out(row: DueRow, due_at: datetime, verdict: Verdict, now: datetime, *, overlapped: bool) -> Decision:
     fire, skip, next_at = _chosen(row, verdict, overlapped=overlapped)
     decision = Decision(row, Step(row.id, next_at))
     if verdict.missed:
-        decision.runs.append(Run(row.id, row.next_run_at, Fate.MISSED))
+        decision.runs.append(Run(row.id, due_at, Fate.MISSED))
     decision.runs += [Run(row.id, slot, Fate.SKIPPED) for slot in skip]
     error = ""
     for slot in fire:
         try:
             task = prepared(row, slot, now)
         except Exception as problem:
-            error = _note(problem)
+            error = note_of(problem)
             decision.runs.append(Run(row.id, slot, Fate.FAILED, note=error))
         else:
             decision.tasks[slot] = task
@@ -131,5 +136,7 @@ def _rule(row: DueRow) -> Rule:
     return Rule(misfire, timedelta(seconds=settings.MISFIRE_GRACE), row.misfire_limit, row.end_at)
 
 
-def _note(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".replace("\x00", "")[:LONGEST_NOTE]
+def note_of(error: BaseException) -> str:
+    """Return what is noted of an error, as text that PostgreSQL can hold."""
+    text = f"{type(error).__name__}: {error}".replace("\x00", "")[:LONGEST_NOTE]
+    return text.encode(errors="replace").decode()

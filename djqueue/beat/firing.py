@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -20,14 +20,17 @@ from djqueue.store.beat import (
     Step,
     advance,
     database_clock,
+    due_ids,
     insert_runs,
     lock_due,
     lock_one,
+    lock_one_due,
+    put_off,
     tell_beats,
     unfinished,
 )
 
-from .decide import HELD, Decision, begin, decide, prepared
+from .decide import BROKEN, HELD, Decision, begin, decide, note_of, prepared
 
 BATCH = 500
 MOST_TASKS = 5000
@@ -44,20 +47,44 @@ class Fired(NamedTuple):
 def fire(connection: BaseDatabaseWrapper, now: datetime, *, unset: bool = False, limit: int = BATCH) -> Fired:
     """Fire up to ``limit`` schedules that are due at ``now`` and that no other beat has in hand.
 
-    With ``unset`` it finds the first slot of schedules that have none instead.
+    With ``unset`` it finds the first slot of schedules that have none instead. If PostgreSQL refuses what a batch
+    writes, each schedule is fired by itself, so that one that makes no sense stops no other.
     """
+    try:
+        return _fire(connection, now, lambda: lock_due(connection, now, limit, unset=unset))
+    except Exception:
+        if connection.connection is None or not connection.is_usable():
+            raise
+    fired = [_fire_alone(connection, now, schedule_id) for schedule_id in due_ids(connection, now, limit)]
+    return Fired(sum(one.schedules for one in fired), sum(one.tasks for one in fired))
+
+
+def _fire(connection: BaseDatabaseWrapper, now: datetime, lock: Callable[[], Sequence[DueRow]]) -> Fired:
     with transaction.atomic(using=connection.alias):
-        rows = lock_due(connection, now, limit, unset=unset)
+        rows = lock()
         if not rows:
             return Fired()
         waiting_for = [
             row.last_task_id for row in rows if row.overlap != Overlap.ALLOW and row.last_task_id is not None
         ]
         going_on = unfinished(connection, waiting_for) if waiting_for else set()
-        decisions = [begin(row, now) for row in rows] if unset else _decided(rows, now, going_on)
+        decisions = _decided(rows, now, going_on)
         runs = _write(connection, decisions)
     _tell(decisions, runs, now)
     return Fired(len(decisions), sum(run.fate == Fate.ENQUEUED for run in runs))
+
+
+def _fire_alone(connection: BaseDatabaseWrapper, now: datetime, schedule_id: int) -> Fired:
+    """Fire one schedule; if that fails, note why and try it again after a while."""
+    try:
+        return _fire(connection, now, lambda: lock_one_due(connection, now, schedule_id))
+    except Exception as error:
+        if connection.connection is None or not connection.is_usable():
+            raise
+        note = note_of(error)
+        name = put_off(connection, schedule_id, now + BROKEN, note)
+        events.emit(events.ScheduleBroken(name, note))
+    return Fired(schedules=1)
 
 
 def _decided(rows: Sequence[DueRow], now: datetime, going_on: set[UUID]) -> list[Decision]:
@@ -67,7 +94,8 @@ def _decided(rows: Sequence[DueRow], now: datetime, going_on: set[UUID]) -> list
     for row in rows:
         if tasks >= MOST_TASKS:
             break
-        decisions.append(decide(row, now, going_on))
+        due_at = row.next_run_at
+        decisions.append(begin(row, now) if due_at is None else decide(row, due_at, now, going_on))
         tasks += len(decisions[-1].tasks)
     return decisions
 

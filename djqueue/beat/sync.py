@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import connections, transaction
+from django.db.models import QuerySet
 
 from djqueue import events, registry
 from djqueue.conf import settings
@@ -14,12 +15,16 @@ from djqueue.models import Schedule
 from djqueue.schedules.declared import VALUES, Declaration, as_json, declare, declare_task
 from djqueue.schedules.rules import Source
 from djqueue.schedules.stored import When
+from djqueue.store.beat import OVER
 
+LIMITS = "SELECT set_config('lock_timeout', '2s', true), set_config('idle_in_transaction_session_timeout', '10s', true)"
+"""Somebody's open transaction must not hold up a beat, nor a beat that was stopped all the others."""
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('djqueue.schedules'))"
 
-
 RETIRED = "retired"
-"""A key of ``Schedule.declared``: the code no longer declares it."""
+"""A key of ``Schedule.declared``: the code no longer declares it; the value says whether it was on until then."""
+DECIDING = ("when", "timezone", "start_at", "end_at", "one_off")
+"""Values that decide whether a schedule has a slot ahead."""
 
 
 class Synced(NamedTuple):
@@ -64,19 +69,20 @@ def sync(using: str) -> Synced:
     declared = declared_schedules()
     with transaction.atomic(using=using):
         with connections[using].cursor() as cursor:
+            cursor.execute(LIMITS)
             cursor.execute(LOCK)  # several beats may start at once
-        rows = {row.name: row for row in Schedule.objects.using(using).filter(name__in=list(declared))}
-        added, changed, taken = [], [], []
+        ours = {row.name: row for row in _rows(using).filter(name__in=list(declared))}
+        admins = Schedule.objects.using(using).exclude(source=Source.CODE).filter(name__in=list(declared))
+        theirs = set(admins.values_list("name", flat=True))
+        added, changed = [], []
         for name, declaration in declared.items():
-            if name not in rows:
-                if _add(declaration, using):
-                    added.append(name)
-            elif rows[name].source != Source.CODE:
-                taken.append(name)
-            elif _merge(rows[name], declaration, using):
-                changed.append(name)
+            if name in ours:
+                if _merge(ours[name], declaration, using):
+                    changed.append(name)
+            elif name not in theirs and _add(declaration, using):
+                added.append(name)
         retired = _retire(declared, using)
-    synced = Synced(tuple(added), tuple(changed), tuple(retired), tuple(taken))
+    synced = Synced(tuple(added), tuple(changed), tuple(retired), tuple(sorted(theirs)))
     events.emit(events.SchedulesSynced(*synced))
     return synced
 
@@ -91,29 +97,38 @@ def _add(declaration: Declaration, using: str) -> bool:
 def _merge(row: Schedule, declaration: Declaration, using: str) -> bool:
     """Carry over what changed in the code since it was last brought in; return whether anything did."""
     values = declaration.values()
-    if row.declared == values:
+    noted: dict[str, Any] = row.declared or {}
+    before = {name: noted[name] for name in values if name in noted}
+    if before == values and RETIRED not in noted:
         return False
-    before: dict[str, Any] = row.declared or {}
+    # What was switched off because it was not declared, or was over, is no operator's wish.
+    row.enabled = row.enabled or bool(noted.get(RETIRED))
     for value in VALUES:
         if values[value] != before.get(value, values[value]) and _get(row, value) == before.get(value):
             _set(row, value, getattr(declaration, value))
-    row.declared = values
+    again = OVER in noted and any(values[name] != before.get(name) for name in DECIDING)
+    row.enabled = row.enabled or (again and declaration.enabled)
+    row.declared = {**values, OVER: True} if OVER in noted and not again else values
     return _save(row, using)
 
 
 def _retire(declared: dict[str, Declaration], using: str) -> list[str]:
-    """Switch off what is no longer declared, and note that it was not an operator who did."""
+    """Switch off what is no longer declared, and note whether it was on."""
     retired = []
-    for row in Schedule.objects.using(using).filter(source=Source.CODE).exclude(name__in=list(declared)):
+    for row in _rows(using).exclude(name__in=list(declared)):
         noted = dict(row.declared or {})
-        if noted.get(RETIRED):
+        if RETIRED in noted:
             continue
-        if row.enabled:
-            noted["enabled"] = row.enabled = False
-        row.declared = {**noted, RETIRED: True}
+        row.declared = {**noted, RETIRED: row.enabled}
+        row.enabled = False
         if _save(row, using):
             retired.append(row.name)
     return retired
+
+
+def _rows(using: str) -> QuerySet[Schedule]:
+    """Rows that are ours to change, locked: a beat may be about to note that one is over."""
+    return Schedule.objects.using(using).filter(source=Source.CODE).select_for_update().order_by("pk")
 
 
 def _save(row: Schedule, using: str) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+from djqueue.results import GroupResult
+
 from .applying import apply_canvas
 from .chords import chord
 from .data import given, listed
@@ -14,6 +16,9 @@ from .inplace import run_in_place
 from .signatures import Signature, as_signature
 from .stamping import StampingVisitor, merged, named
 from .steps import Step, in_sequence, size
+
+HANDED = ("root_id", "parent_id", "add_to_parent")
+"""Options of a call that are about all of what it makes."""
 
 
 @Signature.register_type("chain")
@@ -115,6 +120,31 @@ class Chain(Signature):
         if isinstance(left, Chain):
             return Joining(type(left), left.flattened()).followed_by([right]).result()
         return Joining(cls, [left], alone=isinstance(left, group | chord)).followed_by([right]).result()
+
+    @classmethod
+    def called(cls, sig: Signature, options: dict[str, Any]) -> Any:
+        """Enqueue a call with its links and with what follows it, and return the result of the call itself.
+
+        Of the options ``chain`` is what follows, the next step last, as in Celery, and ``chord`` the body that gets
+        the value in a list.
+        """
+        following, body = listed(options.pop("chain", None)), options.pop("chord", None)
+        if not following and body is None:
+            return apply_canvas(sig, (), {}, options)
+        if options.get("group_id") is not None:
+            raise TypeError("expected chain and chord without group_id: a member of a group has what follows the group")
+        handed: dict[str, Any] = {name: options.pop(name) for name in HANDED if name in options}
+        sig.hand_down((), {}, options)
+        whole: Signature = Chain([sig, *reversed([as_signature(step) for step in following])])
+        whole = whole if body is None else chord([whole], body)
+        result = _first_of(apply_canvas(whole, (), {}, handed))
+        return _first_of(result[0]) if isinstance(result, GroupResult) else result
+
+
+def _first_of(result: Any) -> Any:
+    while result.parent is not None:
+        result = result.parent
+    return result
 
 
 class Joining:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from djqueue import registry
 from djqueue.calls import check_call_limits
 from djqueue.enqueue import new_task, with_defaults
-from djqueue.planned import PlannedGroup, PlannedTask, Takes
+from djqueue.planned import Errbacks, PlannedGroup, PlannedTask, Takes
 from djqueue.records import NewTask
 
 from .data import SignatureData, given, listed
@@ -83,7 +83,7 @@ class Planner:
         id: str = options["task_id"]
         kept = {name: value for name, value in options.items() if name not in OWN}
         if errbacks := [planned_errback(errback) for errback in listed(options.get("link_error"))]:
-            kept["link_error"] = errbacks
+            kept["link_error"] = Errbacks(errbacks)
             self.linked = True
         bare = sig.immutable or bool(constant)
         first = () if sig.immutable else constant
@@ -101,7 +101,7 @@ class Planner:
             raise ValueError(TOO_DEEP)
         for callback in listed(options.get("link")):
             linked: Any = as_signature(callback).copied(deep=False, fresh=True).make_distinct(set())
-            linked.hand_down((), {}, {})
+            linked.hand_down((), {}, {"djqueue_link": True})
             freeze_sequence(linked.steps(), Place(None, options["root_id"], id))
             self.sequence(linked.steps(), id)
         self._depth -= 1

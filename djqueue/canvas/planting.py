@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from django.db import IntegrityError, connections, transaction
 
@@ -29,8 +30,10 @@ def enqueue_plan(tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup], *
     for name, values in told:
         signals.before_task_publish.send(name, **values)
     connection = connections[settings.DATABASE]
+    # One statement is a transaction by itself; of several, or inside the caller's, it must be all or none.
+    alone = len(tasks) <= PLANT_BLOCK and not connection.in_atomic_block
     try:
-        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        with nullcontext() if alone else transaction.atomic(using=connection.alias), connection.cursor() as cursor:
             for start in range(0, len(tasks), PLANT_BLOCK):
                 rows = as_rows(tasks[start : start + PLANT_BLOCK])
                 plant(cursor, tasks[0].task.id if linked else None, rows, "[]" if start else as_group_rows(groups))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from djqueue import registry
+from djqueue.calls import LINKING
 from djqueue.enqueue import send_task
 from djqueue.results import AsyncResult
 
@@ -138,9 +139,11 @@ class Signature(SignatureData):
             del merged["task_id"]  # applied again, it is a new task
         self.spent = self.frozen
         definition = self._type or registry.find(self["task"])
-        if definition is None:
+        if definition is not None:
+            return definition.apply_async(args, kwargs, **merged)
+        if LINKING.isdisjoint(merged):
             return send_task(self["task"], args, kwargs, **merged)
-        return definition.apply_async(args, kwargs, **merged)
+        return self.TYPES["chain"].called(Signature(self["task"], args, kwargs), merged)
 
     _apply_async = apply_async
 

@@ -94,6 +94,7 @@ class Migration(PostgreSQLMigration):
             "taskgroup",
             models.Index(fields=["group_id"], name="djqueue_group_of_group", condition=Q(group_id__isnull=False)),
         ),
+        migrations.AddIndex("taskgroup", models.Index(fields=["workflow_id"], name="djqueue_group_workflow")),
         migrations.AddIndex("waitingtask", models.Index(fields=["waits_for"], name="djqueue_waiting_for")),
         migrations.AddConstraint(
             "waitingtask", models.CheckConstraint(name="djqueue_waiting_takes", condition=Q(takes__in=[1, 2, 3]))
@@ -102,5 +103,5 @@ class Migration(PostgreSQLMigration):
             f"ALTER TABLE djqueue_waitingtask SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
             migrations.RunSQL.noop,
         ),
-        CreateRoutines("8c0bf7fc60b3"),
+        CreateRoutines("e8fdfa05439e"),
     ]

@@ -11,16 +11,18 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from djqueue.conf import settings
 from djqueue.routing import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue
-from djqueue.schedules import Timing, declared, stored
+from djqueue.schedules import Timing, checks, declared, stored
 from djqueue.schedules.rules import MISFIRE_LIMIT, MOST_MISFIRES, Misfire, Overlap, Source
 from djqueue.schedules.stored import When, timing_of
-from djqueue.store.beat import database_clock, tell_beats
+from djqueue.store.beat import OVER, database_clock, tell_beats
+
+from .schedule_queryset import MOVING, ScheduleQuerySet
 
 KINDS = [
     (stored.CRONTAB, _("crontab")),
@@ -61,26 +63,6 @@ KEPT_BY_BEAT = frozenset(
     )
 )
 """Columns that a beat may write at any moment, so that saving a schedule must not write back what it once read."""
-
-
-class ScheduleQuerySet(QuerySet["Schedule"]):
-    """Schedules; ``update()`` knows nothing of slots, so switch them by these."""
-
-    def enable(self) -> int:
-        """Let these run from now on, without what they missed; return how many were off."""
-        changed = list(self.filter(enabled=False))
-        for schedule in changed:
-            schedule.enabled = True
-            schedule.save()
-        return len(changed)
-
-    def disable(self) -> int:
-        """Pause these; return how many were on."""
-        return self.filter(enabled=True).update(enabled=False, next_run_at=None, held_until=None)
-
-    def overdue(self, by: timedelta) -> ScheduleQuerySet:
-        """Those whose slot passed longer ago than ``by`` without a beat to fire it."""
-        return self.filter(enabled=True, next_run_at__lt=Now() - by, held_until=None)
 
 
 class Schedule(models.Model):
@@ -200,7 +182,8 @@ class Schedule(models.Model):
 
     @property
     def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.timezone or django_settings.TIME_ZONE)
+        """Its zone, or that of the site. Raises ``ValueError`` for one that this host does not know."""
+        return ZoneInfo(checks.check_zone(self.timezone) or django_settings.TIME_ZONE)
 
     def timing(self) -> Timing:
         """Return when this is due. Raises ``ValueError``, ``TypeError`` or ``ImportError``."""
@@ -239,7 +222,7 @@ class Schedule(models.Model):
             columns = set(update_fields)
         if any(name in columns and getattr(self, name) != getattr(before, name) for name in (*MOVING, "enabled")):
             self._begin(using)
-            columns |= {"next_run_at", "held_until"}
+            columns |= {"next_run_at", "held_until", "declared"}
         else:
             self.next_run_at, self.held_until = before.next_run_at, before.held_until
         super().save(using=using, update_fields=columns)
@@ -247,15 +230,10 @@ class Schedule(models.Model):
     def _begin(self, using: str) -> None:
         """Find the first slot from now on, by the database's clock."""
         self.held_until = None
+        if self.declared is not None:
+            self.declared = {key: value for key, value in self.declared.items() if key != OVER}
         slots = self.next_slots(1, database_clock(using)) if self.enabled else []
         self.next_run_at = slots[0] if slots else None
-
-
-MOVING = (
-    "kind", "expression", "every", "relative", "clocked_at", "solar_event", "latitude", "longitude", "timezone",
-    "start_at", "end_at",
-)  # fmt: skip
-"""Columns of which each decides when the next slot is."""
 
 
 def _check_args(value: object) -> None:
@@ -268,22 +246,23 @@ def _check_kwargs(value: object) -> None:
         raise TypeError(f"expected a JSON object, got: {value!r}")
 
 
-def _check_positive(value: timedelta | None) -> None:
-    if value is not None and value <= timedelta(0):
+def _check_expires(value: timedelta | None) -> None:
+    if value is not None and checks.check_span(value) == timedelta(0):
         raise ValueError(f"expected more than 0 seconds, got: {value}")
 
 
-def _check_jitter(value: timedelta) -> None:
-    if value < timedelta(0):
-        raise ValueError(f"expected 0 seconds or more, got: {value}")
-
-
 CHECKS: dict[str, Any] = {
+    "name": checks.check_name,
+    "task": checks.check_text,
+    "description": checks.check_text,
     "args": _check_args,
     "kwargs": _check_kwargs,
     "options": declared.check_options,
     "queue": lambda name: None if name == "" else check_queue(name),
-    "timezone": declared.check_zone,
-    "expires": _check_positive,
-    "jitter": _check_jitter,
+    "timezone": checks.check_zone,
+    "clocked_at": checks.check_moment,
+    "start_at": checks.check_moment,
+    "end_at": checks.check_moment,
+    "expires": _check_expires,
+    "jitter": checks.check_span,
 }

@@ -68,6 +68,7 @@ class TaskGroup(models.Model):
         db_table_comment = "Groups of tasks that something waits for, or whose results were saved."
         required_db_features = ("supports_comments",)
         indexes = [
+            models.Index(fields=["workflow_id"], name="djqueue_group_workflow"),
             models.Index(
                 fields=["group_id"], name="djqueue_group_of_group", condition=models.Q(group_id__isnull=False)
             ),

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
-from djqueue.calls import check_arguments, check_expires, stored_options
+from djqueue.calls import LONGEST_COUNTDOWN, check_arguments, check_expires, stored_options
 from djqueue.conf import did_you_mean
 from djqueue.exceptions import EncodeError
 from djqueue.routing import check_priority, check_queue
 from djqueue.serializers import encode
 
+from .checks import check_moment, check_name, check_span, check_text, check_zone
 from .cronlines import cron
 from .crontabs import crontab
 from .intervals import schedule
@@ -26,6 +26,9 @@ from .timing import Timing
 
 DECIDED_BY_BEAT = ("eta", "countdown", "task_id", "expires", "queue", "priority")
 """Options of a call that stand in no schedule's ``options``: columns of their own, or the beat's to decide."""
+OF_WORKFLOWS = (
+    "link", "link_error", "chain", "chord", "group_id", "group_index", "root_id", "parent_id", "replaced_task_nesting",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def declare(name: str, given: object) -> Declaration:
     """Check one entry, shaped as in Celery's ``beat_schedule``. Raises ``ValueError`` naming entry and key."""
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"expected the name of a schedule to be a non-empty string, got: {name!r}")
+    check_name(name)
     if not isinstance(given, Mapping):
         raise ValueError(f"schedule {name!r}: expected a dict with 'task' and 'schedule', got: {given!r}")
     for key in given:
@@ -139,17 +143,6 @@ def read_timing(given: object) -> Timing:
     raise TypeError(f"expected crontab(...), seconds, a timedelta, a cron string, solar or clocked, got: {given!r}")
 
 
-def check_zone(name: object) -> str:
-    """Return the name of a time zone, "" for that of the site. Raises ``ValueError``."""
-    if name == "":
-        return ""
-    try:
-        ZoneInfo(name)  # type: ignore[arg-type]
-    except (ValueError, TypeError, OSError, LookupError):
-        raise ValueError(f"expected a time zone such as Europe/Berlin, got: {name!r}") from None
-    return str(name)
-
-
 def check_options(options: object) -> dict[str, Any]:
     """Return options of a call that a schedule may carry. Raises ``TypeError`` or ``ValueError``."""
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
@@ -157,21 +150,18 @@ def check_options(options: object) -> dict[str, Any]:
     for key in DECIDED_BY_BEAT:
         if key in options:
             raise ValueError(f"option {key!r} cannot stand here: it has a field of its own, or beat decides it")
+    for key in OF_WORKFLOWS:
+        if key in options:
+            raise ValueError(f"option {key!r} cannot stand here: schedule a task that starts the workflow")
     stored_options("a schedule", options)
     return dict(_through_json(dict(options)))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a string, got: {value!r}")
-    return value
 
 
 def _task(value: object) -> str:
     name = getattr(value, "name", value)  # a definition will do
     if not isinstance(name, str) or not name:
         raise ValueError(f"expected the name of a task, got: {value!r}")
-    return name
+    return check_text(name)
 
 
 def _queue(value: object) -> str:
@@ -193,15 +183,16 @@ def _flag(value: object) -> bool:
 def _moment(value: object) -> datetime:
     if not isinstance(value, datetime):
         raise TypeError(f"expected a datetime, got: {value!r}")
+    check_moment(value)
     return timezone.make_aware(value) if timezone.is_naive(value) else value
 
 
 def _span(value: object) -> timedelta:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_COUNTDOWN:
         return timedelta(seconds=value)
-    if isinstance(value, timedelta) and value >= timedelta(0):
-        return value
-    raise ValueError(f"expected seconds or a timedelta, 0 or more, got: {value!r}")
+    if isinstance(value, timedelta):
+        return check_span(value)
+    raise ValueError(f"expected seconds or a timedelta, 0 or more and at most a hundred years, got: {value!r}")
 
 
 def _expires(value: object) -> timedelta | datetime:
@@ -262,5 +253,5 @@ CHECKS: dict[str, Any] = {
     "overlap": _named(Overlap),
     "one_off": _flag,
     "enabled": _flag,
-    "description": _text,
+    "description": check_text,
 }

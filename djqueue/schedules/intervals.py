@@ -12,6 +12,7 @@ from .walltime import moment_of, wall
 
 SHORTEST = timedelta(milliseconds=100)
 LONGEST = timedelta(days=36525)
+JUST_PASSED = timedelta(minutes=1)
 UNITS = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1))
 
 
@@ -66,8 +67,8 @@ class schedule(Timing):
         start = first
         if (jump := passed - limit - spare + 1) > 0:
             start = first + jump * self.run_every
-            if self.relative:
-                start = moment_of(self._floor(wall(start, zone)), zone)
+            if self.relative:  # counted on the wall, where days are of one length
+                start = moment_of(self._floor(wall(first, zone) + jump * self.run_every), zone)
         return [start, *self.between(start, now, zone)][-limit:]
 
     def _floor(self, shown: datetime) -> datetime:
@@ -102,6 +103,10 @@ class clocked(Timing):
 
     def next_after(self, after: datetime, zone: tzinfo) -> datetime | None:
         return self.clocked_time if self.clocked_time > after else None
+
+    def first(self, now: datetime, zone: tzinfo, start_at: datetime | None = None) -> datetime | None:
+        """Return its time unless it has passed: one of the last minute is meant as "now"."""
+        return super().first(now - JUST_PASSED, zone, start_at)
 
     def __repr__(self) -> str:
         return f"<clocked: {self.clocked_time.isoformat()}>"

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
 
+from .follow import FOLLOW
 from .functions import Block
 from .settle import array_literal
 from .values import REPR, VALUES, in_front
@@ -23,12 +24,11 @@ LOCK_CLASS = 1684697445
 
 # Why this shape. Each turn of the loop takes the tasks and groups that have ended since the last one, `done` with
 # success and `dead` without, and ends what depends on them; a chain that fails takes a turn a step. A group's row is
-# updated once a turn, whatever the number of members that ended. Tasks are told apart by what they take: 1 is
-# `Takes.VALUE`, 2 `Takes.NOTHING`, 3 `Takes.ITS_PLACE`. Of states 5 is succeeded, 6 failed, 7 cancelled. What waited
-# is kept with the error of what fails with it, so that it can be put back. A task's own failure and that of a body
-# whose header failed call errbacks; a step behind another that failed does not. No
-# condition on a looked-up row implies that of a partial index (`group_id IS NOT NULL`): on tables analysed while they
-# were empty the planner then walked through that whole index. `num_nonnulls` says the same, unknown to it.
+# updated once a turn, whatever the number of members that ended. Of what takes 3 is `Takes.ITS_PLACE`, of states 5 is
+# succeeded, 6 failed, 7 cancelled. What waited is kept with the error of what fails with it, so that it can be put
+# back. A task's own failure and that of a body whose header failed call errbacks; a step behind another that failed
+# does not. No condition on a looked-up row implies that of a partial index (`group_id IS NOT NULL`): on tables analysed
+# while they were empty the planner then walked through that whole index. `num_nonnulls` says the same, unknown to it.
 ADVANCE = Block(
     verb="advance",
     arguments=("uuid[]",),
@@ -61,7 +61,7 @@ SELECT
         'state', result.state,
         'error', coalesce(result.error, jsonb_build_object(
             'exc_type', 'TaskRevokedError', 'exc_module', 'djqueue.exceptions', 'exc_message', '["revoked"]'::jsonb
-        ))
+        )) - 'left'
     )) FILTER (WHERE result.state <> 5), '{{}}'),
     array_agg(result.task_id) FILTER (WHERE result.state = 6)
 INTO done, dead, causes, calling
@@ -97,53 +97,7 @@ WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
             WHERE inner_group.id = ANY (complete) AND num_nonnulls(inner_group.group_id) = 1;
         END IF;
 
-        WITH released AS (
-            DELETE FROM djqueue_waitingtask WHERE waits_for = ANY (done)
-            RETURNING task_id, waits_for, takes, attempt, run_at, run_in, expires_in
-        ),
-        list AS MATERIALIZED (
-            SELECT id, {VALUES.name}(id) AS value
-            FROM unnest(joined) AS id
-            WHERE EXISTS (SELECT FROM released WHERE released.waits_for = id AND released.takes <> 2)
-        ),
-        valued AS MATERIALIZED (
-            SELECT released.*, CASE WHEN released.takes <> 2 THEN coalesce(
-                (SELECT value FROM djqueue_taskresult WHERE task_id = released.waits_for LIMIT 1),
-                (SELECT value FROM list WHERE list.id = released.waits_for),
-                'null'::jsonb
-            ) END AS value
-            FROM released
-        ),
-        filled AS (
-            UPDATE djqueue_task AS task
-            SET args = CASE WHEN valued.takes = 1 THEN {in_front("valued.value", "task.args")} ELSE task.args END,
-                expires_at = coalesce(task.expires_at, clock_timestamp() + make_interval(secs => valued.expires_in))
-            FROM valued
-            CROSS JOIN LATERAL (SELECT ctid AS place FROM djqueue_task WHERE id = valued.task_id LIMIT 1) AS found
-            WHERE task.ctid = found.place AND (valued.takes = 1 OR valued.takes = 2 AND valued.expires_in IS NOT NULL)
-        ),
-        scheduled AS (
-            INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
-            SELECT coalesce(run_at, clock_timestamp() + make_interval(secs => run_in)), task_id, attempt, 1
-            FROM valued
-            WHERE takes <> 3 AND (run_at IS NOT NULL OR run_in IS NOT NULL)
-        ),
-        in_line AS (
-            INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
-            SELECT task.queue, task.priority, task.id, valued.attempt
-            FROM valued
-            CROSS JOIN LATERAL (
-                SELECT id, queue, priority FROM djqueue_task WHERE id = valued.task_id LIMIT 1
-            ) AS task
-            WHERE valued.takes <> 3 AND valued.run_at IS NULL AND valued.run_in IS NULL
-        ),
-        stored AS (
-            INSERT INTO djqueue_taskresult (task_id, state, attempt, worker, value, finished_at)
-            SELECT task_id, 5, attempt, '', NULLIF(value, 'null'::jsonb), clock_timestamp()
-            FROM valued
-            WHERE takes = 3
-        )
-        SELECT array_agg(task_id) INTO adopted FROM valued WHERE takes = 3;
+        adopted := {FOLLOW.name}(done, joined);
     END IF;
 
     IF dead IS NOT NULL THEN

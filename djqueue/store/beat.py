@@ -15,6 +15,9 @@ CHANNEL = "djqueue_beat"
 LONGEST_TRANSACTION = "10s"
 """A beat that stops in the middle of firing loses its transaction, and with it its locks, after so long."""
 
+OVER = "over"
+"""A key of ``Schedule.declared``: a beat switched it off, after its last slot, and not an operator."""
+
 NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '')"
 
 # Why this shape. One statement, for a beat with nothing to do sends nothing else. Each part is the first entry of an
@@ -28,7 +31,9 @@ SELECT
         ORDER BY next_run_at, id LIMIT 1
     ) IS NOT NULL,
     (
-        SELECT id FROM djqueue_schedule WHERE enabled AND next_run_at IS NULL ORDER BY next_run_at, id LIMIT 1
+        SELECT id FROM djqueue_schedule
+        WHERE enabled AND next_run_at IS NULL AND (held_until IS NULL OR held_until <= clock.now)
+        ORDER BY next_run_at, id LIMIT 1
     ) IS NOT NULL,
     extract(epoch FROM least(
         (
@@ -61,8 +66,29 @@ LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED
 """
 LOCK_UNSET = f"""
-SELECT {COLUMNS} FROM djqueue_schedule WHERE enabled AND next_run_at IS NULL ORDER BY id LIMIT %(limit)s
+SELECT {COLUMNS}
+FROM djqueue_schedule
+WHERE enabled AND next_run_at IS NULL AND (held_until IS NULL OR held_until <= %(now)s)
+ORDER BY id
+LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED
+"""
+DUE_IDS = """
+SELECT id FROM djqueue_schedule
+WHERE enabled AND (next_run_at <= %(now)s OR next_run_at IS NULL) AND (held_until IS NULL OR held_until <= %(now)s)
+ORDER BY next_run_at, id
+LIMIT %(limit)s
+"""
+LOCK_ONE_DUE = f"""
+SELECT {COLUMNS}
+FROM djqueue_schedule
+WHERE id = %(id)s AND enabled AND (next_run_at <= %(now)s OR next_run_at IS NULL)
+    AND (held_until IS NULL OR held_until <= %(now)s)
+FOR UPDATE SKIP LOCKED
+"""
+PUT_OFF = """
+UPDATE djqueue_schedule SET held_until = %s, last_error = %s, last_error_at = clock_timestamp() WHERE id = %s
+RETURNING name
 """
 LOCK_ONE = f"SELECT {COLUMNS} FROM djqueue_schedule WHERE id = %s FOR UPDATE"
 
@@ -83,9 +109,10 @@ ON CONFLICT (schedule_id, due_at) DO NOTHING
 RETURNING schedule_id, due_at
 """
 
-ADVANCE = """
+ADVANCE = f"""
 UPDATE djqueue_schedule AS schedule
 SET next_run_at = step.next_run_at, held_until = step.held_until, enabled = schedule.enabled AND step.enabled,
+    declared = CASE WHEN step.enabled THEN schedule.declared ELSE schedule.declared || '{{"{OVER}": true}}' END,
     last_run_at = coalesce(step.last_run_at, schedule.last_run_at),
     last_task_id = coalesce(step.last_task_id, schedule.last_task_id),
     total_runs = schedule.total_runs + step.runs,
@@ -97,17 +124,6 @@ FROM unnest(
     %s::integer[], %s::integer[], %s::text[]
 ) AS step (id, next_run_at, held_until, enabled, last_run_at, last_task_id, runs, skipped, error)
 WHERE schedule.id = step.id
-"""
-
-PRUNE_RUNS = """
-DELETE FROM djqueue_schedulerun
-WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM djqueue_schedulerun
-    WHERE due_at < statement_timestamp() - make_interval(secs => %s)
-    ORDER BY due_at
-    LIMIT %s
-    FOR UPDATE SKIP LOCKED
-))
 """
 
 logger = logging.getLogger("djqueue.wakeup")
@@ -150,7 +166,7 @@ class DueRow(NamedTuple):
     misfire_limit: int
     overlap: int
     one_off: bool
-    next_run_at: datetime
+    next_run_at: datetime | None
     held: bool
     last_task_id: UUID | None
 
@@ -195,10 +211,34 @@ def look(connection: BaseDatabaseWrapper, now: datetime | None = None) -> Look:
 
 def lock_due(connection: BaseDatabaseWrapper, now: datetime, limit: int, *, unset: bool = False) -> list[DueRow]:
     """Lock schedules that are due and that no other beat has, or those without a next slot. In a transaction."""
+    return _locked(connection, LOCK_UNSET if unset else LOCK_DUE, {"now": now, "limit": limit})
+
+
+def lock_one_due(connection: BaseDatabaseWrapper, now: datetime, schedule_id: int) -> list[DueRow]:
+    """Lock one schedule if it is still due, or has no next slot, and no other beat has it. In a transaction."""
+    return _locked(connection, LOCK_ONE_DUE, {"now": now, "id": schedule_id})
+
+
+def _locked(connection: BaseDatabaseWrapper, statement: str, values: dict[str, Any]) -> list[DueRow]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [LONGEST_TRANSACTION])
-        cursor.execute(LOCK_UNSET if unset else LOCK_DUE, {"now": now, "limit": limit})
+        cursor.execute(statement, values)
         return [DueRow(*row) for row in cursor.fetchall()]
+
+
+def due_ids(connection: BaseDatabaseWrapper, now: datetime, limit: int) -> list[int]:
+    """Return the ids of schedules that are due or have no next slot, without locking or reading anything else."""
+    with connection.cursor() as cursor:
+        cursor.execute(DUE_IDS, {"now": now, "limit": limit})
+        return [row[0] for row in cursor.fetchall()]
+
+
+def put_off(connection: BaseDatabaseWrapper, schedule_id: int, until: datetime, error: str) -> str:
+    """Let beats leave a schedule alone for a while, and note why; return its name, "" if it is gone."""
+    with connection.cursor() as cursor:
+        cursor.execute(PUT_OFF, [until, error, schedule_id])
+        row = cursor.fetchone()
+        return "" if row is None else str(row[0])
 
 
 def lock_one(connection: BaseDatabaseWrapper, schedule_id: int) -> DueRow | None:
@@ -229,13 +269,6 @@ def advance(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None:
     columns: list[list[Any]] = [list(column) for column in zip(*steps, strict=True)]
     with connection.cursor() as cursor:
         cursor.execute(ADVANCE, columns)
-
-
-def prune_runs(connection: BaseDatabaseWrapper, seconds: float, limit: int) -> int:
-    """Delete the oldest notes of slots that are older than ``seconds``, at most ``limit``; return how many."""
-    with connection.cursor() as cursor:
-        cursor.execute(PRUNE_RUNS, [float(seconds), limit])
-        return int(cursor.rowcount)
 
 
 def tell_beats(using: str) -> None:

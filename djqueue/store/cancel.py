@@ -16,7 +16,8 @@ from .advance import advance_with, lock_workflows_of
 # Why this shape. A waiting task is cancelled by whoever locks the row of its place, so a claim and a cancellation never
 # both have it. The line has no index by task; one lane is read for all tasks of it at once, which takes the longer
 # the more stand in it. What is running, or being claimed just now, or not known at all, gets a note, which the next
-# claim of it honours. 7 is `State.CANCELLED`.
+# claim of it honours. What a step of a workflow waited for is kept with its error, so that it can be put back. 7 is
+# `State.CANCELLED`.
 CANCEL = """
 WITH asked AS MATERIALIZED (
     SELECT id FROM unnest(%(ids)s::uuid[]) AS asked (id)
@@ -38,7 +39,7 @@ unreleased AS (
         WHERE waiting.task_id IN (SELECT id FROM asked)
         FOR UPDATE SKIP LOCKED
     ))
-    RETURNING task_id, attempt
+    RETURNING task_id, attempt, to_jsonb(djqueue_waitingtask) AS place
 ),
 lane AS MATERIALIZED (
     SELECT DISTINCT task.queue, task.priority
@@ -60,13 +61,17 @@ ready AS (
     RETURNING task_id, attempt
 ),
 cancelled AS MATERIALIZED (
-    SELECT task_id, attempt FROM scheduled
-    UNION ALL SELECT task_id, attempt FROM unreleased
-    UNION ALL SELECT task_id, attempt FROM ready
+    SELECT task_id, attempt, place FROM unreleased
+    UNION ALL SELECT task_id, attempt, NULL FROM scheduled
+    UNION ALL SELECT task_id, attempt, NULL FROM ready
 ),
 stored AS (
     INSERT INTO djqueue_taskresult (task_id, state, attempt, worker, error, finished_at)
-    SELECT task_id, 7, attempt, '', %(error)s::jsonb, clock_timestamp() FROM cancelled
+    SELECT
+        task_id, 7, attempt, '',
+        %(error)s::jsonb || CASE WHEN place IS NULL THEN '{}' ELSE jsonb_build_object('left', place) END,
+        clock_timestamp()
+    FROM cancelled
 ),
 counted AS (
     INSERT INTO djqueue_statistic (at, resolution, name, queue, cancelled)

@@ -11,6 +11,18 @@ ON CONFLICT (id) DO UPDATE SET saved = excluded.saved
 UNSAVE = "UPDATE djqueue_taskgroup SET saved = NULL WHERE id = %s"
 # A group that a workflow waits for stays.
 DELETE = "DELETE FROM djqueue_taskgroup WHERE id = %s AND pending IS NULL"
+# Of workflows and groups of which tasks were deleted just now, by statements before this one, which must see that. The
+# subqueries are scalar, so that they are never made a join of all tasks.
+DELETE_UNUSED = """
+WITH of_workflows AS (
+    DELETE FROM djqueue_taskgroup AS unused
+    WHERE workflow_id = ANY (%(workflows)s::uuid[])
+        AND (SELECT id FROM djqueue_task WHERE workflow_id = unused.workflow_id LIMIT 1) IS NULL
+)
+DELETE FROM djqueue_taskgroup AS unused
+WHERE id = ANY (%(groups)s::uuid[]) AND pending IS NULL
+    AND (SELECT id FROM djqueue_task WHERE group_id = unused.id LIMIT 1) IS NULL
+"""
 READ = "SELECT saved::text FROM djqueue_taskgroup WHERE id = %s"
 
 

@@ -6,25 +6,31 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from psycopg import AsyncConnection, Rollback
+from psycopg import AsyncConnection
 
 from djqueue.records import Outcome
 from djqueue.states import Ending
 
 from .advance import lock_workflow
 from .conclude import conclude
-from .plant import PLANT
+from .plant import CALL as PLANT
 
-# Fenced like settling. The task keeps its row and its followers; it waits for what took its place.
+# Fenced like settling, and like there the lease is locked before the workflow: who reclaims it does so, too.
+LOCK_LEASE = """
+SELECT FROM djqueue_runningtask WHERE task_id = %s AND attempt = %s AND worker_id = %s FOR UPDATE
+"""
+
+# The task keeps its row and its followers; it waits for what took its place, and belongs to the same workflow.
 STEP_BACK = """
 WITH held AS (
-    DELETE FROM djqueue_runningtask
-    WHERE task_id = %(id)s AND attempt = %(attempt)s AND worker_id = %(worker_id)s
-    RETURNING task_id, attempt
+    DELETE FROM djqueue_runningtask WHERE task_id = %(id)s RETURNING task_id, attempt
+),
+joined AS (
+    UPDATE djqueue_task SET workflow_id = %(workflow_id)s
+    WHERE id = %(id)s AND workflow_id IS DISTINCT FROM %(workflow_id)s
 )
 INSERT INTO djqueue_waitingtask (task_id, waits_for, takes, attempt)
 SELECT task_id, %(waits_for)s, 3, attempt FROM held
-RETURNING task_id
 """
 
 # Members that are added have the index of the last one and those after it.
@@ -45,33 +51,27 @@ async def grow(connection: AsyncConnection, worker_id: int, worker_name: str, ou
     for outcome in sorted(outcomes):
         grown = json.loads(outcome.grown or "{}")
         async with connection.transaction():
+            lease = (outcome.id, outcome.attempt, worker_id)
+            if await (await connection.execute(LOCK_LEASE, lease)).fetchone() is None:
+                continue
             await lock_workflow(connection, grown["workflow_id"])
             if outcome.ending == Ending.REPLACED:
-                held = await _step_back(connection, worker_id, outcome, grown)
+                await _step_back(connection, outcome, grown)
             else:
-                held = await _add(connection, worker_id, worker_name, outcome, grown)
-            if not held:
-                raise Rollback
+                await _add(connection, worker_id, worker_name, outcome, grown)
             settled.add(outcome.id)
     return settled
 
 
-async def _step_back(connection: AsyncConnection, worker_id: int, outcome: Outcome, grown: dict[str, Any]) -> bool:
-    values = {
-        "id": outcome.id,
-        "attempt": outcome.attempt,
-        "worker_id": worker_id,
-        "waits_for": grown["waits_for"],
-    }
-    if await (await connection.execute(STEP_BACK, values)).fetchone() is None:
-        return False
+async def _step_back(connection: AsyncConnection, outcome: Outcome, grown: dict[str, Any]) -> None:
+    values = {"id": outcome.id, "waits_for": grown["waits_for"], "workflow_id": grown["workflow_id"]}
+    await connection.execute(STEP_BACK, values)
     await _plant(connection, grown)
-    return True
 
 
 async def _add(
     connection: AsyncConnection, worker_id: int, worker_name: str, outcome: Outcome, grown: dict[str, Any]
-) -> bool:
+) -> None:
     room = {"id": grown["group_id"], "number": grown["added"]}
     row = await (await connection.execute(MAKE_ROOM, room)).fetchone()
     if row is not None:
@@ -79,7 +79,7 @@ async def _add(
             if member.get("group_id") == grown["group_id"]:
                 member["group_index"] += row[0]
         await _plant(connection, grown)
-    return outcome.id in await conclude(connection, worker_id, worker_name, [outcome])
+    await conclude(connection, worker_id, worker_name, [outcome])
 
 
 async def _plant(connection: AsyncConnection, grown: dict[str, Any]) -> None:

@@ -1,12 +1,16 @@
-"""Prune: delete finished tasks that are older than they need to be."""
+"""Prune: delete finished tasks that are older than they need to be, and the groups of workflows that are gone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from psycopg import AsyncConnection
 
 from djqueue.states import State
+
+from .advance import LOCK_CLASS
+from .groups import DELETE_UNUSED
 
 BATCH = 2000
 MOST_SECONDS = 2
@@ -47,23 +51,22 @@ attempts AS (
 ),
 tasks AS (
     DELETE FROM djqueue_task WHERE id = ANY (ARRAY(SELECT task_id FROM old))
-    RETURNING group_id
-),
-gone AS MATERIALIZED (
-    SELECT DISTINCT group_id FROM tasks WHERE group_id IS NOT NULL
-),
-groups AS (
-    DELETE FROM djqueue_taskgroup AS unused
-    WHERE (
-            unused.id = ANY (ARRAY(SELECT group_id FROM gone))
-            OR unused.group_id = ANY (ARRAY(SELECT group_id FROM gone))
-        )
-        AND NOT coalesce((
-            SELECT pending > 0 AND NOT failed FROM djqueue_taskgroup WHERE id = unused.group_id LIMIT 1
-        ), false)
+    RETURNING workflow_id, group_id
 )
-SELECT count(*) FROM old
+SELECT
+    (SELECT count(*) FROM old),
+    array_agg(DISTINCT workflow_id) FILTER (WHERE workflow_id IS NOT NULL),
+    array_agg(DISTINCT group_id) FILTER (WHERE group_id IS NOT NULL)
+FROM tasks
 """
+
+
+# Any number of workers prune at a time, but none while it is counted what is left of a failed workflow (``resume``).
+# The stripes of workflows end at 255.
+BEGIN = f"""
+SELECT set_config('statement_timeout', '{MOST_SECONDS}s', true), pg_advisory_xact_lock_shared({LOCK_CLASS}, 256)
+"""
+WITHOUT_PRUNING = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, 256)"
 
 
 async def prune(connection: AsyncConnection, keep: Mapping[State, float], limit: int = BATCH) -> int:
@@ -74,7 +77,9 @@ async def prune(connection: AsyncConnection, keep: Mapping[State, float], limit:
     """
     values = {"states": [int(state) for state in keep], "seconds": list(keep.values()), "limit": limit}
     async with connection.transaction():
-        await connection.execute(f"SET LOCAL statement_timeout = '{MOST_SECONDS}s'")
-        row = await (await connection.execute(PRUNE, values)).fetchone()
-    assert row is not None
-    return int(row[0])
+        await connection.execute(BEGIN)
+        row: Any = await (await connection.execute(PRUNE, values)).fetchone()
+        number, workflows, groups = row
+        if workflows or groups:
+            await connection.execute(DELETE_UNUSED, {"workflows": workflows or [], "groups": groups or []})
+    return int(number)

@@ -10,6 +10,8 @@ from django.db.backends.utils import CursorWrapper
 from djqueue.records import StoredResult
 from djqueue.states import Ending, ScheduleReason
 
+from .groups import DELETE_UNUSED
+
 RESULT = """
 SELECT state, value::text, error::text, attempt, worker, finished_at
 FROM djqueue_taskresult
@@ -68,6 +70,7 @@ attempts AS (
     DELETE FROM djqueue_taskattempt WHERE task_id = ANY (ARRAY(SELECT task_id FROM result))
 )
 DELETE FROM djqueue_task WHERE id = ANY (ARRAY(SELECT task_id FROM result))
+RETURNING workflow_id, group_id
 """
 
 
@@ -151,4 +154,10 @@ def forget(cursor: CursorWrapper, task_ids: Sequence[str]) -> int:
     Unfinished ones stay, and those whose value the body of a chord has yet to be given.
     """
     cursor.execute(FORGET, (list(task_ids),))
-    return int(cursor.rowcount)
+    forgotten = cursor.fetchall()
+    workflows, groups = (
+        ([of for of in column if of] for column in zip(*forgotten, strict=True)) if forgotten else ([], [])
+    )
+    if workflows or groups:
+        cursor.execute(DELETE_UNUSED, {"workflows": workflows, "groups": groups})
+    return len(forgotten)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from typing import Any
+from collections import Counter, defaultdict
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from .advance import lock_workflows_of
+from .advance import advance_with, lock_workflows_of
+from .follow import FOLLOW
+from .prune import WITHOUT_PRUNING
 
+# With the error of a task are kept what it waited for when it failed with that, or when it was cancelled itself.
 UNSUCCESSFUL = """
-SELECT task.workflow_id::text, result.state, result.error -> 'waited' IS NOT NULL
+SELECT task.workflow_id::text, result.state, result.error -> 'waited' IS NOT NULL, (result.error -> 'left')::text
 FROM djqueue_task AS task
 JOIN djqueue_taskresult AS result ON result.task_id = task.id
 WHERE task.id = %s
@@ -28,22 +31,35 @@ WHERE task.workflow_id = %s AND result.state <> 5
 """
 FALLEN_GROUPS = "SELECT id::text, group_id::text FROM djqueue_taskgroup WHERE workflow_id = %s AND failed"
 
+# A note that asked for its end, and an expiry that has passed, would end it again at once.
 BACK_IN_LINE = """
 WITH result AS (
     DELETE FROM djqueue_taskresult WHERE task_id = %(id)s RETURNING task_id, attempt
+),
+note AS (
+    DELETE FROM djqueue_cancelledtask WHERE task_id = %(id)s
+),
+task AS (
+    UPDATE djqueue_task
+    SET expires_at = CASE WHEN expires_at > clock_timestamp() THEN expires_at END
+    FROM result
+    WHERE id = task_id
+    RETURNING id, queue, priority, attempt
 )
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
-SELECT task.queue, task.priority, task.id, result.attempt
-FROM result JOIN djqueue_task AS task ON task.id = result.task_id
+SELECT queue, priority, id, attempt FROM task
 """
+# What was deleted meanwhile does not come back.
 BACK_TO_WAITING = """
-WITH waited AS (
-    SELECT * FROM jsonb_populate_recordset(NULL::djqueue_waitingtask, %(waited)s::jsonb)
-),
-result AS (
-    DELETE FROM djqueue_taskresult WHERE task_id IN (SELECT task_id FROM waited)
+WITH result AS (
+    DELETE FROM djqueue_taskresult
+    WHERE task_id IN (SELECT task_id FROM jsonb_populate_recordset(NULL::djqueue_waitingtask, %(waited)s::jsonb))
+    RETURNING task_id
 )
-INSERT INTO djqueue_waitingtask SELECT * FROM waited
+INSERT INTO djqueue_waitingtask
+SELECT waited.*
+FROM jsonb_populate_recordset(NULL::djqueue_waitingtask, %(waited)s::jsonb) AS waited
+JOIN result ON result.task_id = waited.task_id
 """
 REOPEN = """
 UPDATE djqueue_taskgroup AS reopened
@@ -56,70 +72,149 @@ SET failed = false, pending = (
     SELECT count(*) FROM djqueue_taskgroup AS inner_group
     WHERE inner_group.group_id = reopened.id AND inner_group.pending > 0
 )
-WHERE reopened.id = ANY (%s::uuid[])
+WHERE reopened.id = %s
 """
+
+# Of each group whether all members are there, with their values or still to end.
+MISSING = """
+SELECT id::text
+FROM djqueue_taskgroup AS whole
+WHERE id = ANY (%s::uuid[]) AND size <> (
+    SELECT count(*) FROM djqueue_task WHERE group_id = whole.id
+) + (
+    SELECT count(*) FROM djqueue_taskgroup AS inner_group WHERE inner_group.group_id = whole.id
+)
+"""
+
+# Whether what a task waited for has succeeded: null if it has not ended, and no row if it is gone.
+AWAITED = """
+SELECT (
+    SELECT result.state = 5 FROM djqueue_taskresult AS result WHERE result.task_id = task.id
+), false
+FROM djqueue_task AS task
+WHERE task.id = %(id)s
+UNION ALL
+SELECT CASE WHEN failed THEN false WHEN pending = 0 THEN true END, true
+FROM djqueue_taskgroup
+WHERE id = %(id)s
+"""
+
+LET_GO = (
+    f"SELECT {FOLLOW.name}(ARRAY[%(id)s]::uuid[], CASE WHEN %(is_group)s THEN ARRAY[%(id)s]::uuid[] ELSE '{{}}' END)"
+)
+
+Waiting = dict[str, Any]
+"""A row of ``WaitingTask``."""
+
+
+class Failure(NamedTuple):
+    """A task that can be resumed: its workflow, if it belongs to one, and its place if it was cancelled in waiting."""
+
+    workflow_id: str | None
+    left: Waiting | None
 
 
 def resume(cursor: CursorWrapper, task_id: str) -> None:
     """Put a task that failed or was cancelled back in line, and what failed because of it back to waiting.
 
-    A chord of which another member has failed too stays failed until that is resumed as well. If a transaction is open
-    it happens when that commits: meanwhile the workflow would stand still. Raises ``ValueError`` for a task that has
-    not failed, or only because another did.
+    A chord of which another member has failed too stays failed until that is resumed as well. A task that was cancelled
+    while it waited waits again, unless what it waited for has succeeded since. If a transaction is open it happens when
+    that commits: meanwhile the workflow would stand still. Raises ``ValueError`` for a task that has not failed, or
+    only because another did, and for one of a chord of which values have been deleted.
     """
-    _workflow_to_resume(cursor, task_id)
+    _failure(cursor, task_id)
     if cursor.db.in_atomic_block:
-        transaction.on_commit(partial(_resume_later, cursor.db, task_id), using=cursor.db.alias)
+        _resume_later(cursor.db, task_id)
         return
     with transaction.atomic(using=cursor.db.alias):
         lock_workflows_of(cursor, [task_id])
-        workflow_id = _workflow_to_resume(cursor, task_id)
-        waited, groups = _dependent(cursor, workflow_id, task_id) if workflow_id else ([], [])
-        cursor.execute(BACK_IN_LINE, {"id": task_id})
-        if waited:
-            cursor.execute(BACK_TO_WAITING, {"waited": json.dumps(waited)})
-        if groups:
-            # The innermost first: an outer group counts those that are open.
-            for group_id in groups:
-                cursor.execute(REOPEN, ([group_id],))
+        cursor.execute(WITHOUT_PRUNING)
+        _resume(cursor, task_id, _failure(cursor, task_id))
 
 
 def _resume_later(connection: BaseDatabaseWrapper, task_id: str) -> None:
-    with connection.cursor() as cursor:
-        resume(cursor, task_id)
+    def resume_now() -> None:
+        with connection.cursor() as cursor:
+            resume(cursor, task_id)
+
+    transaction.on_commit(resume_now, using=connection.alias, robust=True)
 
 
-def _workflow_to_resume(cursor: CursorWrapper, task_id: str) -> str | None:
-    """Return the id of a task's workflow. Raises ``ValueError`` for a task that cannot be resumed."""
+def _failure(cursor: CursorWrapper, task_id: str) -> Failure:
+    """Return what is to be known of a task. Raises ``ValueError`` for one that cannot be resumed."""
     cursor.execute(UNSUCCESSFUL, (task_id,))
     row: Any = cursor.fetchone()
     if row is None or row[1] == 5:
         raise ValueError(f"expected a task that has failed or was cancelled, got: {task_id}")
-    workflow_id: str | None
-    workflow_id, _, followed = row
+    workflow_id, _, followed, left = row
     if followed:
         raise ValueError(f"expected the task that failed, got: {task_id}, which only waited for it")
-    return workflow_id
+    return Failure(workflow_id, json.loads(left) if left else None)
 
 
-def _dependent(cursor: CursorWrapper, workflow_id: str, task_id: str) -> tuple[list[dict[str, Any]], list[str]]:
+def _resume(cursor: CursorWrapper, task_id: str, failure: Failure) -> None:
+    waited, groups = _dependent(cursor, failure.workflow_id, task_id) if failure.workflow_id else ([], [])
+    released = failure.left and _awaited(cursor, task_id, failure.left["waits_for"])
+    if failure.left:
+        waited.append(failure.left)
+    else:
+        cursor.execute(BACK_IN_LINE, {"id": task_id})
+    if waited:
+        cursor.execute(BACK_TO_WAITING, {"waited": json.dumps(waited)})
+    for group_id in groups:  # the innermost first: an outer group counts those that are open
+        cursor.execute(REOPEN, (group_id,))
+    if released:
+        cursor.execute(LET_GO, released)
+        (adopted,) = cursor.fetchone() or (None,)
+        if adopted:
+            advance_with(cursor, map(str, adopted))
+
+
+def _awaited(cursor: CursorWrapper, task_id: str, awaited: str) -> dict[str, Any] | None:
+    """Return what a task waited for if that has succeeded, None if it has yet to end. Raises ``ValueError`` if not."""
+    cursor.execute(AWAITED, {"id": awaited})
+    row = cursor.fetchone()
+    if row is None:
+        raise ValueError(f"expected a task of which all that it needs is kept, got: {task_id}, which needs {awaited}")
+    succeeded, is_group = row
+    if succeeded is False:
+        raise ValueError(f"expected the task that failed, got: {task_id}, which waited for {awaited}")
+    if succeeded and is_group:
+        _check_whole(cursor, [awaited])
+    return {"id": awaited, "is_group": is_group} if succeeded else None
+
+
+def _check_whole(cursor: CursorWrapper, groups: list[str]) -> None:
+    cursor.execute(MISSING, (groups,))
+    if missing := cursor.fetchall():
+        raise ValueError(
+            f"expected a chord of which all values are kept, got: group {missing[0][0]}, of which some were pruned or "
+            "forgotten. Apply the workflow again."
+        )
+
+
+def _dependent(cursor: CursorWrapper, workflow_id: str, task_id: str) -> tuple[list[Waiting], list[str]]:
     """Return the waiting rows of what failed because of a task, and the groups that did, in the order of their fall."""
     cursor.execute(FALLEN, (workflow_id,))
-    fallen = {id: (group_id, json.loads(waited) if waited else None) for id, group_id, waited in cursor.fetchall()}
+    followers: dict[str, list[Waiting]] = defaultdict(list)
+    member_of: dict[str, str | None] = {}
+    for id, group_id, waited in cursor.fetchall():
+        member_of[id] = group_id
+        if waited:
+            waiting = json.loads(waited)
+            followers[waiting["waits_for"]].append(waiting)
     cursor.execute(FALLEN_GROUPS, (workflow_id,))
     fallen_groups: dict[str, str | None] = dict(cursor.fetchall())
-    member_of = {**{id: group_id for id, (group_id, _) in fallen.items()}, **fallen_groups}
-    rising, waited, groups = [task_id], [], []
-    risen = {task_id}
+    member_of |= fallen_groups
+    still_failed = Counter(member_of.values())
+    rising, waited_for, groups = [task_id], [], []
     for node in rising:  # grows meanwhile
-        for id, (_, its) in fallen.items():
-            if its is not None and its["waits_for"] == node:
-                waited.append(its)
-                rising.append(id)
-                risen.add(id)
+        waited_for += followers[node]
+        rising += [waiting["task_id"] for waiting in followers[node]]
         group_id = member_of.get(node)
-        if group_id in fallen_groups and all(id in risen for id, of in member_of.items() if of == group_id):
+        still_failed[group_id] -= 1
+        if group_id in fallen_groups and not still_failed[group_id]:
             groups.append(group_id)
             rising.append(group_id)
-            risen.add(group_id)
-    return waited, groups
+    _check_whole(cursor, groups)
+    return waited_for, groups

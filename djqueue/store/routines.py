@@ -8,10 +8,12 @@ from .advance import ADVANCE
 from .claim import CLAIM
 from .conclude import CONCLUDE
 from .floor import LOWEST
+from .follow import FOLLOW
 from .functions import Routine
 from .insert import INSERT_READY
 from .lanes import GAPS
 from .lose import LOSE
+from .plant import PLANT
 from .promote import PROMOTE
 from .release import RELEASE
 from .retry import RETRY
@@ -24,11 +26,13 @@ ROUTINES: tuple[Routine, ...] = (
     SETTLE,
     REPR,
     VALUES,
+    FOLLOW,
     ADVANCE,
     CONCLUDE,
     RELEASE,
     LOSE,
     RETRY,
+    PLANT,
     PROMOTE,
     GAPS,
     LOWEST,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from djqueue.canvas.following import following
 from djqueue.context import Request, request_of
 from djqueue.definition import TaskDefinition
 from djqueue.records import Claim
@@ -59,4 +60,6 @@ def read(claim: Claim, seat: Seat) -> Order:
         report=partial(seat.report, claim.id, claim.attempt),
         is_aborted=partial(seat.is_aborted, claim.id),
     )
+    if claim.in_workflow:
+        request.update(following=partial(following, claim.id))
     return Order(args, kwargs, options, context, request, claim.in_workflow, options.get("errback"))

@@ -292,3 +292,28 @@ async def ignores_asynchronously(value: Any) -> None:
 @shared_task
 async def note_error_asynchronously(request: Any, exc: BaseException, traceback: str, path: str) -> None:
     note(path, request.id, type(exc).__name__)
+
+
+@shared_task(bind=True)
+def tells_what_follows(self: Any, value: Any) -> Any:
+    """Return what waits for it, by name and arguments, and its errbacks."""
+    request = self.request
+
+    def told(sig: Any) -> Any:
+        return [told(task) for task in sig.tasks] if sig.subtask_type == "group" else [sig.task, *sig.args]
+
+    return [
+        [told(step) for step in request.chain or ()],
+        [told(link) for link in request.get("callbacks") or ()],
+        [errback["task"] for errback in request.errbacks or ()],
+    ]
+
+
+@shared_task(bind=True)
+def retries_with(self: Any, options: dict[str, Any]) -> str:
+    """Return what is said of options that a retry cannot change."""
+    try:
+        self.retry(countdown=0, **options)
+    except TypeError as error:
+        return str(error)
+    return "retried"
