@@ -67,5 +67,5 @@ class Migration(PostgreSQLMigration):
                 "verbose_name_plural": "queues",
             },
         ),
-        CreateRoutines("53e537241f7a"),
+        CreateRoutines("50bfeec0601f"),
     ]
