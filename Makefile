@@ -23,7 +23,7 @@ help: ## show this list
 	@echo
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) DJANGO='$(DJANGO)' ARGS='$(ARGS)' NAME=$(NAME)"
 
-demo: $(INSTALLED) ## index Python's standard library, one task per file (ARGS="--limit 200")
+demo: $(INSTALLED) ## index Python's standard library, a workflow with one task per file (ARGS="--limit 200")
 	@$(PY) manage.py demo $(ARGS)
 
 demo-site: $(INSTALLED) ## run a worker and the admin until Ctrl-C

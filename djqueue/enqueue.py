@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -124,12 +125,15 @@ def _publish(
 
 def told_of(task: NewTask, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the signals about a call say."""
+    stored = json.loads(task.options) if task.options and '"stamped_headers"' in task.options else {}
+    stamped, stamps = stored.get("stamped_headers", []), stored.get("stamps", {})
+    headers = {"id": task.id, "task": task.name, "argsrepr": options.get("argsrepr")}
     return {
         "body": (args, kwargs, {}),
         "exchange": "",
         "routing_key": task.queue,
-        "headers": {"id": task.id, "task": task.name, "argsrepr": options.get("argsrepr")},
-        "properties": dict(options),
+        "headers": {**headers, "stamped_headers": stamped, "stamps": stamps},
+        "properties": {name: value for name, value in options.items() if name not in {"stamped_headers", *stamped}},
     }
 
 

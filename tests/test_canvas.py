@@ -20,6 +20,7 @@ from djqueue import (
     chunks,
     group,
     result_from_tuple,
+    signals,
     signature,
     uuid,
     xmap,
@@ -338,6 +339,21 @@ class TestFreezing:
         with pytest.raises(ValueError, match="expected task_id to be a UUID"):
             add.s().freeze("mine")
 
+    def test_a_part_that_was_frozen_and_applied_is_new_in_the_next_canvas(self, db):
+        part = add.s(1, 1)
+        id = part.freeze().id
+        inner = chain(part, add.s(1))
+        first = chord([inner], tsum.s()).apply_async()
+        second = chord([inner], tsum.s()).apply_async()
+        assert first.parent[0].parent.id == id
+        assert second.parent[0].parent.id != id
+
+    def test_definitions_are_signatures_without_arguments(self):
+        whole = chord([tsum, tsum], identity)
+        assert [sig.task for sig in (*whole.tasks, whole.body)] == [tsum.name, tsum.name, identity.name]
+        with pytest.raises(TypeError, match="expected a signature"):
+            group(len, tsum)
+
     def test_freezing_again_keeps_the_ids(self):
         whole = self.canvas()
         whole.freeze()
@@ -435,6 +451,29 @@ class TestStamping:
         assert (body["by"], body["body"], "in_group" in body) == ("tsum", True, False)
         assert body["link"][0].options["callback"] is True
 
+    def test_stamps_reach_what_is_linked_to_a_canvas(self):
+        body = add.s(1) | add.s(2)
+        whole = chord([add.s(1, 1)], body)
+        whole.link(add.s(5))
+        whole.link(mul.s(2) | add.s(1))
+        whole.stamp(customer="x")
+        single, both = whole.body.options["link"]
+        assert [sig.options["customer"] for sig in (single, both, *both.tasks)] == ["x"] * 4
+
+    def test_signals_tell_stamps(self, db):
+        told = []
+
+        @signals.before_task_publish.connect
+        def before(headers=None, properties=None, **values):
+            told.append((headers["stamped_headers"], headers["stamps"], "customer" in properties))
+
+        try:
+            add.s(1, 1).stamp(customer="x").apply_async()
+            chain(add.s(1, 1), add.s(1)).stamp(customer="x").apply_async()
+        finally:
+            signals.before_task_publish.disconnect(before)
+        assert told == [(["customer"], {"customer": "x"}, False)] * 3
+
     def test_the_newest_stamp_wins_or_they_are_appended(self):
         sig = add.s(1).stamp(who="a")
         assert sig.stamp(who="b").options["who"] == "b"
@@ -464,7 +503,8 @@ class TestInPlace:
         assert nested.apply().get() == [1, 2, 3, [4, 5]]
         assert (nested | identity.s()).apply().get() == [1, 2, 3, [4, 5]]
         assert chain(identity.s(1), group([add.s(1)]), add.s(2)).apply().get() == 4
-        assert chain(group([add.s(1, 1)]), identity.s()).apply().get() == [2]
+        assert (group([add.s(1, 1)]) | identity.s()).apply().get() == [2]
+        assert chain(group([add.s(1, 1)]), identity.s()).apply().get() == 2  # as in Celery
         assert chord([add.s(1, 1)], identity.s()).apply().get() == [2]
 
     def test_maps_and_chunks(self):

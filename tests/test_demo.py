@@ -65,6 +65,8 @@ def test_the_demo_indexes_files_and_ends_by_itself(clone, environment, left_behi
     assert re.search(r"failed +0 +tasks", out)
     assert "tasks per second" in out
     assert "wait in the queue" in out
+    assert re.search(r"summarise got +40 +results", out)
+    assert re.search(r"manage.py djqueue graph [0-9a-f-]{36} --svg", out)
 
 
 def test_it_works_again_after_it_was_killed(clone, environment, left_behind) -> None:

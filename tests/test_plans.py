@@ -17,6 +17,7 @@ from djqueue.store.advance import ADVANCE
 from djqueue.store.claim import CLAIM
 from djqueue.store.conclude import CONCLUDE
 from djqueue.store.floor import LOWEST
+from djqueue.store.follow import FOLLOW
 from djqueue.store.functions import PINS, Function
 from djqueue.store.insert import INSERT_READY
 from djqueue.store.lanes import GAPS
@@ -48,7 +49,7 @@ INDEXES: dict[Function, set[str]] = {
 }
 # Those that are several statements: tests/test_workflows_store.py counts what they read.
 PROCEDURES = (INSERT_READY, PLANT)
-BLOCKS = (ADVANCE, CONCLUDE, REPR, VALUES)
+BLOCKS = (ADVANCE, FOLLOW, CONCLUDE, REPR, VALUES)
 TABLES = (
     "task",
     "readytask",
@@ -225,7 +226,7 @@ class TestInstalledFunctions:
             "djqueue_scheduledtask": 2,
             "djqueue_task": 4,  # three of them hold only what belongs to a workflow or has a parent
             "djqueue_taskattempt": 1,
-            "djqueue_taskgroup": 2,
+            "djqueue_taskgroup": 3,
             "djqueue_taskresult": 3,
         }
         cursor.execute("SELECT conname FROM pg_constraint WHERE contype = 'f' AND conname LIKE 'djqueue%%'")

@@ -8,6 +8,8 @@ from typing import Any
 
 from djqueue import registry
 
+from .pictures import drawn
+
 PAGE = Path(__file__).parent.parent / "docs" / "workflows.md"
 EXPECTED = re.compile(r"^(?P<call>.+?)\s+# → (?P<value>.+)$", re.MULTILINE)
 
@@ -21,3 +23,10 @@ def test_the_examples_run(settings):
         exec(EXPECTED.sub(r"assert (\g<call>) == \g<value>, \g<call>", block), names)
     assert len(EXPECTED.findall(text)) >= 6
     assert registry.find("shop.tasks.split") is not None
+
+
+def test_the_pictures_are_what_is_drawn_today():
+    """``python -m tests.pictures`` draws them again."""
+    for path, text in drawn().items():
+        assert path.read_text() == text
+        assert any(f"pictures/{path.name}" in page.read_text() for page in (PAGE, PAGE.parent.parent / "README.md"))

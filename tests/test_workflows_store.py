@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
-from djqueue import chain, chord, group
+from djqueue import Signature, chain, chord, group
 from djqueue.doctor import check_invariants
+from djqueue.exceptions import EncodeError
 from djqueue.models import ReadyTask, Task, TaskGroup, TaskResult, WaitingTask
 from djqueue.records import Outcome
 from djqueue.serializers import encode_error
@@ -164,11 +168,65 @@ class TestBadInput:
             sig.apply_async()
         assert not Task.objects.exists()
 
+    @pytest.mark.parametrize("how", ["apply_async", "freeze", "apply"])
+    def test_a_part_that_contains_the_whole(self, db, how):
+        line, header, body = (
+            chain(add.s(1, 1), add.s(2)),
+            group([add.s(1, 1), add.s(2, 2)]),
+            chord([add.s(1, 1)], tsum.s()),
+        )
+        line.tasks.append(line)
+        header.tasks.append(header)
+        body.body = body
+        for whole in (line, header, body):
+            with pytest.raises(ValueError, match="may contain itself"):
+                getattr(whole, how)()
+        assert not Task.objects.exists()
+
+    def test_what_cannot_be_encoded(self, db):
+        """All or nothing, but of a generator's group what came before stays."""
+        for whole in (
+            chord([add.s(1, 1)], identity.s(value=object())),
+            chain(add.s(1, 1), add.s(object())),
+            group([add.s(1, 1), add.s(1, object())]),
+            chord((add.s(1, object()) if n == 2 else add.s(1, n) for n in range(4)), tsum.s()),
+        ):
+            with pytest.raises((EncodeError, TypeError)):
+                whole.apply_async()
+        assert not Task.objects.exists()
+        assert not TaskGroup.objects.exists()
+        with pytest.raises(EncodeError):
+            group(add.s(1, object()) if n == 2 else add.s(1, n) for n in range(4)).apply_async()
+        assert Task.objects.count() == 2
+
+    def test_a_generator_that_raised_is_not_taken_for_one_that_ended(self, db):
+        def members() -> Iterator[Any]:
+            yield add.s(1, 1)
+            raise KeyError("no more")
+
+        for whole in (group(members()), chord(members(), tsum.s())):
+            with pytest.raises(KeyError):
+                whole.apply_async()
+            with pytest.raises(ValueError, match="expected a group whose generator did not raise, got: KeyError"):
+                whole.apply_async()
+
+    def test_nothing_to_do(self, db):
+        assert chain().apply_async() is None
+        assert len(group([]).apply_async()) == len(group(iter(())).apply_async()) == 0
+        with pytest.raises(ValueError, match="expected the chord to have a body"):
+            chord([add.s(1, 1)]).apply_async()
+        assert not Task.objects.exists()
+        for header in ([], iter(())):
+            assert Task.objects.get(pk=chord(header, tsum.s()).apply_async().id).args == [[]]
+
     def test_a_large_group(self, db):
         result = chord([identity.s(n) for n in range(12_000)], tsum.s()).apply_async()
         assert len(result.parent) == 12_000
         assert (Task.objects.count(), ReadyTask.objects.count(), WaitingTask.objects.count()) == (12_001, 12_000, 1)
         assert TaskGroup.objects.get().pending == 12_000
+
+
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 class TestGraph:
@@ -192,11 +250,72 @@ class TestGraph:
         result = chord([add.s(1, 1), add.s(2, 2)], tsum.s()).apply_async()
         picture = ElementTree.fromstring(self.graph(result.id, "--svg"))
         space = "{http://www.w3.org/2000/svg}"
-        assert len(picture.findall(f"{space}g/{space}rect")) == 3
+        assert len(picture.findall(f"{space}g/{space}rect[@class='dq-card']")) == 3
         assert len([path for path in picture.findall(f"{space}path") if path.get("marker-end")]) == 2
+
+    def test_members_that_are_alike_are_one(self, session, worker):
+        result = chord([identity.s(n) for n in range(8)] + [add.s(1, 1) | add.s(1)], tsum.s()).apply_async()
+        succeed(session, worker, claim_all(session, worker)[:3])
+        shown = self.graph(result.id)
+        assert f"▶ {identity.name} {TIMES} 8  3 succeeded, 5 running" in shown
+        assert len(shown.splitlines()) == 4
+        picture = self.graph(result.id, "--svg")
+        assert f">identity {TIMES} 8</text>" in picture
+        assert ">3 succeeded, 5 running</text>" in picture
+        assert picture.count('<path class="dq-way"') == 3
+        assert len(self.graph(result.id, "--all").splitlines()) == 11
+
+    def test_a_large_workflow_is_read_in_few_statements(self, db, django_assert_max_num_queries):
+        result = chord([identity.s(n) for n in range(3000)], tsum.s()).apply_async()
+        with django_assert_max_num_queries(5):
+            shown = self.graph(result.id)
+        assert f"{identity.name} {TIMES} 3,000  3,000 ready" in shown
+
+    def test_names_that_are_no_xml(self, db):
+        bad = Signature("<script>\x01\ufffe&'")
+        picture = self.graph(chain(identity.s(1), bad).apply_async().id, "--svg")
+        assert "<script>" not in picture
+        ElementTree.fromstring(picture)
 
     def test_an_id_that_is_not_known(self, db):
         with pytest.raises(CommandError, match="expected task_id to be a UUID"):
             self.graph("mine")
         with pytest.raises(CommandError, match="expected the id of a task that is known"):
             self.graph("00000000-0000-7000-8000-000000000000")
+
+
+class TestStreaming:
+    """A group of a generator: each member is committed at once, and the last commit waits for the disk."""
+
+    def asked(self, statement: str) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchone()[0]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_only_the_end_waits_for_the_disk(self):
+        self.asked("SELECT set_config('synchronous_commit', 'on', false)")
+        places = []
+
+        def members() -> Iterator[Any]:
+            for number in range(20):
+                yield identity.s(number)
+                places.append(self.asked("SELECT pg_current_wal_insert_lsn()::text"))
+                flushed.append(self.asked(f"SELECT pg_current_wal_flush_lsn() >= '{places[-1]}'"))
+
+        flushed: list[bool] = []
+        result = group(members()).apply_async()
+        assert Task.objects.count() == len(result) == 20
+        assert not all(flushed)
+        assert self.asked(f"SELECT pg_current_wal_flush_lsn() >= '{places[-1]}'")
+
+    @pytest.mark.django_db(transaction=True)
+    def test_nothing_of_it_lasts_in_the_session(self):
+        before = self.asked("SHOW synchronous_commit")
+        group(identity.s(number) for number in range(3)).apply_async()
+        assert self.asked("SHOW synchronous_commit") == before
+
+    def test_inside_a_transaction_it_is_as_durable_as_that_is(self, db):
+        before = self.asked("SHOW synchronous_commit")
+        group(identity.s(number) for number in range(3)).apply_async()
+        assert self.asked("SHOW synchronous_commit") == before

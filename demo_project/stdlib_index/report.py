@@ -95,6 +95,11 @@ def describe_queue(timings: Timings, enqueue_seconds: float, concurrency: int) -
     yield _percentiles("run time", timings.run)
 
 
+def describe_result(found: dict[str, int]) -> Iterator[str]:
+    """The line of the summary about what the last task of the workflow returned."""
+    yield _row("summarise got", f"{found['files']:,}", f"results: {found['lines']:,} lines in all")
+
+
 def describe_failures(results: QuerySet[TaskResult]) -> Iterator[str]:
     """The lines of the summary about tasks that did not succeed."""
     count = results.count()

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from djqueue.models import RunningTask, ScheduledTask, TaskAttempt, TaskResult, WaitingTask, Worker
 from djqueue.observability.picture import draw
-from djqueue.observability.tree import read_tree
+from djqueue.observability.tree import folded, read_tree
 from djqueue.states import Ending, ScheduleReason, State
 
 from . import arguments, display
@@ -182,7 +182,7 @@ def empty_fields(task: Any) -> set[str]:
 def workflow_of(task: Any) -> SafeString | str:
     """Draw the tasks of one root; "" for a task that stands alone."""
     with connections[task._state.db].cursor() as cursor:
-        nodes = read_tree(cursor, str(task.pk), STEPS_DRAWN + 1)
+        nodes = folded(read_tree(cursor, str(task.pk)))
     if len(nodes) < 2:
         return ""
     picture = draw(nodes[:STEPS_DRAWN], lambda node: reverse("admin:djqueue_task_change", args=[node.id]))

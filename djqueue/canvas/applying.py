@@ -11,10 +11,10 @@ from djqueue.results import AsyncResult, GroupResult
 from djqueue.uuid7 import as_task_id, new_task_id
 
 from .data import SignatureData
-from .frozen import IDS, Place, freeze_sequence
+from .frozen import IDS, Place, bounded, freeze_sequence
 from .inplace import run_in_place
-from .planning import TOO_DEEP, Planner
-from .planting import enqueue_plan
+from .planning import Planner
+from .planting import end_stream, enqueue_plan
 from .steps import Fork
 
 
@@ -28,17 +28,15 @@ def apply_canvas(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
     add_to_parent = in_trail({"add_to_parent": options.pop("add_to_parent", True)})
     ids = _ids(options)
     planner = Planner() if add_to_parent else Planner(add_to_parent=False)
-    try:
-        whole: Any = canvas.copied(deep=False, fresh=canvas.spent)
+    with bounded():
+        whole: Any = canvas.copied(deep=False)
         whole.hand_down(args, kwargs, options)
         result = whole.freeze(ids.pop("task_id"), **ids)
         if result is None:
             return None
         planner.sequence(whole.steps())
-    except RecursionError:
-        raise ValueError(TOO_DEEP) from None
     _tell(result, enqueue_plan(planner.tasks, planner.groups, linked=planner.linked))
-    canvas.spent = canvas.frozen
+    canvas.spend()
     _note_child(result, add_to_parent=add_to_parent)
     return result
 
@@ -46,7 +44,10 @@ def apply_canvas(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
 def apply_stream(
     canvas: Any, members: Iterable[Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
 ) -> Any:
-    """Enqueue the members of a group one by one, as a generator makes them."""
+    """Enqueue the members of a group one by one, as a generator makes them.
+
+    Each is committed at once, and can run; only the last commit waits for the disk, and for those before it.
+    """
     if settings.ALWAYS_EAGER:
         return run_in_place(canvas, args, kwargs, options)
     add_to_parent = in_trail({"add_to_parent": options.pop("add_to_parent", True)})
@@ -55,18 +56,21 @@ def apply_stream(
     args, options = canvas._taken(args, options)
     result = GroupResult(group_id)
     root_id = ids["root_id"]
-    for index, member in enumerate(members):
-        part: Any = member.copied(deep=False, fresh=member.spent).make_distinct(set())
-        member.spent = member.frozen
-        part.hand_down(args, kwargs, options)
-        for steps in _sequences(part):
-            place = Place(None, root_id, ids["parent_id"], group_id, index)
-            one: Any = freeze_sequence(steps, place)
-            planner = Planner()
-            planner.sequence(steps)
-            _tell(one, enqueue_plan(planner.tasks, planner.groups, linked=planner.linked))
-            root_id = root_id or planner.tasks[0].task.id
-            result.results.append(one)
+    try:
+        for index, member in enumerate(members):
+            part: Any = member.copied(deep=False).make_distinct(set())
+            member.spend()
+            part.hand_down(args, kwargs, options)
+            for steps in _sequences(part):
+                one: Any = freeze_sequence(steps, Place(None, root_id, ids["parent_id"], group_id, index))
+                planner = Planner()
+                planner.sequence(steps)
+                _tell(one, enqueue_plan(planner.tasks, planner.groups, linked=planner.linked, streamed=True))
+                root_id = root_id or planner.tasks[0].task.id
+                result.results.append(one)
+    finally:
+        if result.results:
+            end_stream()
     _note_child(result, add_to_parent=add_to_parent)
     return result
 

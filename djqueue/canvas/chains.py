@@ -46,6 +46,11 @@ class Chain(Signature):
     def __length_hint__(self) -> int:
         return size(self.steps())
 
+    def spend(self) -> None:
+        super().spend()
+        for task in self.tasks:
+            task.spend()
+
     def make_distinct(self, seen: set[int]) -> Any:
         own = super().make_distinct(seen)
         if own is self:
@@ -176,11 +181,11 @@ class Joining:
                 self._follow_group(part)
             else:
                 self.followed_by(part.flattened())
+        elif isinstance(part, group) and not part.streams and len(part.tasks) in ((0, 1) if self._parts else (1,)):
+            self.followed_by(part.tasks)  # nothing, or the member itself
         elif not self._parts:
             self._alone = isinstance(part, group)
             self._parts = [part]
-        elif isinstance(part, group) and not part.streams and len(part.tasks) <= 1:
-            self.followed_by(part.tasks)  # nothing, or the member itself
         else:
             self._follow(part)
 

@@ -78,6 +78,12 @@ class chord(Signature):
     def __length_hint__(self) -> int:
         return self.header.__length_hint__() if self.body is None else 1
 
+    def spend(self) -> None:
+        super().spend()
+        self.header.spend()
+        if self.body is not None:
+            self.body.spend()
+
     def make_distinct(self, seen: set[int]) -> Any:
         own = super().make_distinct(seen)
         if own is self:

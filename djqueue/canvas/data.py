@@ -176,7 +176,11 @@ class SignatureData(dict[str, Any]):
         )
 
     def copied(self, *, deep: bool, fresh: bool = False) -> Self:
-        """Return a copy whose parts can be changed; ``deep`` if its arguments can be too, ``fresh`` without its ids."""
+        """Return a copy whose parts can be changed; ``deep`` if its arguments can be too, ``fresh`` without its ids.
+
+        Of what was applied already it is fresh.
+        """
+        fresh = fresh or self.spent
         copy = self.__class__.__new__(self.__class__)
         dict.__init__(copy, self)
         copy._type, copy.frozen, copy.spent = self._type, self.frozen and not fresh, False
@@ -192,6 +196,10 @@ class SignatureData(dict[str, Any]):
 
     def _copy_arguments(self, copy: dict[str, Any]) -> None:
         copy["args"], copy["kwargs"] = deepcopy(self.args), deepcopy(self.kwargs)
+
+    def spend(self) -> None:
+        """Note that tasks with the ids of this and its parts exist: applied again, here or elsewhere, it is new."""
+        self.spent = self.frozen
 
     def make_distinct(self, seen: set[int]) -> Any:
         """Return itself, or a copy if it was seen before: each part of a canvas is one task, with an id of its own."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from djqueue import registry
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 Result = AsyncResult | GroupResult
 IDS = ("task_id", "root_id", "parent_id", "group_id", "group_index")
 """Options that say where in a workflow a task stands; they are never handed from a canvas to its parts."""
+TOO_DEEP = "expected a canvas that is not nested too deeply, got one that may contain itself"
 
 
 class Place(NamedTuple):
@@ -28,8 +31,22 @@ class Place(NamedTuple):
     group_index: int | None = None
 
 
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Raise ``ValueError`` for a canvas in which there is no end to what is to be done."""
+    try:
+        yield
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+
+
 def freeze_steps(sig: SignatureData, id: str | None, root_id: str | None, parent_id: str | None) -> Any:
     """Choose ids for all of a canvas, unless it has some already, and return its result (None if it is empty)."""
+    with bounded():
+        return _freeze_steps(sig, id, root_id, parent_id)
+
+
+def _freeze_steps(sig: SignatureData, id: str | None, root_id: str | None, parent_id: str | None) -> Any:
     sig.make_distinct(set())
     options = sig.options
     place = Place(id or options.get("task_id"), root_id or options.get("root_id"), parent_id, None, None)

@@ -21,14 +21,20 @@ class Stream:
     def __init__(self, source: Iterable[Any]) -> None:
         self._source = map(as_signature, source)
         self._kept: list[Signature] = []
+        self._broken: Exception | None = None
 
     def __iter__(self) -> Iterator[Signature]:
         for place in itertools.count():
             if place == len(self._kept):
+                if self._broken is not None:  # what raised has ended: its members so far are not all that were meant
+                    raise ValueError(f"expected a group whose generator did not raise, got: {self._broken!r}")
                 try:
                     self._kept.append(next(self._source))
                 except StopIteration:
                     return
+                except Exception as error:
+                    self._broken = error
+                    raise
             yield self._kept[place]
 
     def __len__(self) -> int:
@@ -95,6 +101,11 @@ class group(Signature):
     def streams(self) -> bool:
         """Whether members are made while it is applied."""
         return isinstance(self.tasks, Stream)
+
+    def spend(self) -> None:
+        super().spend()
+        for task in self.tasks:
+            task.spend()
 
     def make_distinct(self, seen: set[int]) -> Any:
         own = super().make_distinct(seen)

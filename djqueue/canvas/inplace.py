@@ -12,7 +12,7 @@ from djqueue.results import GroupResult
 
 from .data import SignatureData, listed
 from .errbacks import run_errbacks
-from .frozen import IDS
+from .frozen import IDS, bounded
 from .steps import Leaf, Step
 
 
@@ -20,9 +20,10 @@ def run_in_place(canvas: SignatureData, args: Sequence[Any], kwargs: Mapping[str
     """Run all steps of a canvas, each with its links and errbacks, and return its result; None if it is empty."""
     ids = {name: options.pop(name, None) for name in IDS}
     parent = running_request()
-    whole: Any = canvas.copied(deep=False, fresh=canvas.spent)
-    canvas.spent = canvas.frozen
-    whole.hand_down(args, kwargs, options)
+    with bounded():
+        whole: Any = canvas.copied(deep=False)
+        whole.hand_down(args, kwargs, options)
+    canvas.spend()
     if parent is not None:
         ids["parent_id"] = ids["parent_id"] or parent.id
         ids["root_id"] = ids["root_id"] or parent.root_id

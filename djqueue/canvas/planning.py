@@ -14,7 +14,7 @@ from djqueue.records import NewTask
 
 from .data import SignatureData, given, listed
 from .errbacks import is_told_the_error
-from .frozen import Place, freeze_sequence
+from .frozen import TOO_DEEP, Place, freeze_sequence
 from .signatures import as_signature
 from .steps import Fork, Leaf, Step
 
@@ -28,7 +28,6 @@ OWN = frozenset(["link", "link_error", "group_id", "group_index", "chord", "task
 TIMING = frozenset(["countdown", "eta", "expires"])
 DEEPEST = 100
 """Callbacks of callbacks of callbacks, above which a canvas is taken for one that contains itself."""
-TOO_DEEP = "expected a canvas that is not nested too deeply, got one that may contain itself"
 
 
 class Planner:

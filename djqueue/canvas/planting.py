@@ -13,16 +13,19 @@ from djqueue.enqueue import announce, told_of
 from djqueue.planned import PlannedGroup, PlannedTask, as_group_rows, as_rows
 from djqueue.results import EnqueuedIn
 from djqueue.serializers import decode_arguments
-from djqueue.store.plant import plant
+from djqueue.store.plant import make_durable, plant
 
 PLANT_BLOCK = 5000
 """Tasks of a workflow that are inserted with one statement."""
 
 
-def enqueue_plan(tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup], *, linked: bool) -> EnqueuedIn | None:
+def enqueue_plan(
+    tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup], *, linked: bool, streamed: bool = False
+) -> EnqueuedIn | None:
     """Insert the tasks and groups of a workflow, all of them or none.
 
-    ``linked`` says whether something waits for any of them. Raises ``ValueError`` for an id that is taken.
+    ``linked`` says whether something waits for any of them. Of those that are ``streamed`` only the last commit waits
+    for the disk, which is ``end_stream``. Raises ``ValueError`` for an id that is taken.
     """
     told = []
     if signals.before_task_publish.receivers or signals.after_task_publish.receivers:
@@ -31,12 +34,14 @@ def enqueue_plan(tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup], *
         signals.before_task_publish.send(name, **values)
     connection = connections[settings.DATABASE]
     # One statement is a transaction by itself; of several, or inside the caller's, it must be all or none.
-    alone = len(tasks) <= PLANT_BLOCK and not connection.in_atomic_block
+    alone = len(tasks) <= PLANT_BLOCK and not connection.in_atomic_block and connection.get_autocommit()
     try:
         with nullcontext() if alone else transaction.atomic(using=connection.alias), connection.cursor() as cursor:
             for start in range(0, len(tasks), PLANT_BLOCK):
                 rows = as_rows(tasks[start : start + PLANT_BLOCK])
-                plant(cursor, tasks[0].task.id if linked else None, rows, "[]" if start else as_group_rows(groups))
+                workflow_id = tasks[0].task.id if linked else None
+                planned_groups = "[]" if start else as_group_rows(groups)
+                plant(cursor, workflow_id, rows, planned_groups, lazily=streamed and alone)
     except IntegrityError as error:
         raise ValueError(f"expected the ids of a workflow's tasks to be new, got one that is taken: {error}") from error
     enqueued_in = None
@@ -45,3 +50,11 @@ def enqueue_plan(tasks: Sequence[PlannedTask], groups: Sequence[PlannedGroup], *
     for name, values in told:
         signals.after_task_publish.send(name, **values)
     return enqueued_in
+
+
+def end_stream() -> None:
+    """Wait until what was streamed is on disk, unless the caller's transaction sees to it."""
+    connection = connections[settings.DATABASE]
+    if not connection.in_atomic_block and connection.get_autocommit():
+        with connection.cursor() as cursor:
+            make_durable(cursor)

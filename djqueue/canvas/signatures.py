@@ -171,11 +171,14 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def as_signature(part: Any) -> Any:
-    """Return a part of a canvas, which may be a dict. Raises ``TypeError`` for what is no signature."""
+    """Return a part of a canvas, which may be a dict or a definition. Raises ``TypeError`` for what is no signature."""
     if isinstance(part, Signature):
         return part
     if isinstance(part, dict) and "task" in part:
         return Signature.from_dict(part)
+    name = getattr(part, "name", None)
+    if isinstance(name, str) and registry.find(name) is part:
+        return Signature(part)
     raise TypeError(f"expected a signature, such as add.s(1, 2), got: {part!r}")
 
 

@@ -98,7 +98,7 @@ def stamp_links(
         links = sig.options.get(option)
         if not links:
             continue
-        links = [sig.from_dict(link) for link in (links if isinstance(links, list | tuple) else [links])]
+        links = [sig.TYPES["task"].from_dict(link) for link in (links if isinstance(links, list | tuple) else [links])]
         for link in links:
             found: Mapping[str, Any] = {}
             if visitor is not None:

@@ -103,5 +103,5 @@ class Migration(PostgreSQLMigration):
             f"ALTER TABLE djqueue_waitingtask SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
             migrations.RunSQL.noop,
         ),
-        CreateRoutines("e8fdfa05439e"),
+        CreateRoutines("b04f45cddfb3"),
     ]

@@ -67,5 +67,5 @@ class Migration(PostgreSQLMigration):
                 "verbose_name_plural": "queues",
             },
         ),
-        CreateRoutines("50bfeec0601f"),
+        CreateRoutines("53ecc5795582"),
     ]

@@ -87,5 +87,6 @@ async def _plant(connection: AsyncConnection, grown: dict[str, Any]) -> None:
         "workflow_id": grown["workflow_id"],
         "tasks": json.dumps(grown["tasks"]),
         "groups": json.dumps(grown["groups"]),
+        "lazily": False,
     }
     await connection.execute(PLANT, values)

@@ -15,8 +15,11 @@ from .functions import Procedure
 # is refused like a second row.
 PLANT = Procedure(
     verb="plant",
-    arguments=("uuid", "jsonb", "jsonb"),
+    arguments=("uuid", "jsonb", "jsonb", "boolean"),
     statements=f"""
+IF $4 THEN
+    PERFORM set_config('synchronous_commit', 'off', true);
+END IF;
 WITH given AS MATERIALIZED (
     SELECT *
     FROM ROWS FROM (
@@ -72,12 +75,22 @@ WHERE waits_for IS NULL AND run_at IS NULL AND run_in IS NULL
 ORDER BY place;
 """,
 )
-CALL = f"CALL {PLANT.name}(%(workflow_id)s, %(tasks)s, %(groups)s)"
+CALL = f"CALL {PLANT.name}(%(workflow_id)s, %(tasks)s, %(groups)s, %(lazily)s)"
 
 
-def plant(cursor: CursorWrapper, workflow_id: str | None, tasks: str, groups: str) -> None:
+# The commit of a transaction that wrote something flushes what others, of this connection, have left to be flushed.
+MAKE_DURABLE = "SELECT pg_logical_emit_message(true, 'djqueue', '')"
+
+
+def plant(cursor: CursorWrapper, workflow_id: str | None, tasks: str, groups: str, *, lazily: bool = False) -> None:
     """Insert tasks and groups of a workflow, given as ``planned.as_rows`` and ``planned.as_group_rows`` make them.
 
-    ``workflow_id`` is None if it matters to nobody how the tasks end.
+    ``workflow_id`` is None if it matters to nobody how the tasks end. ``lazily`` is for a statement that is a
+    transaction by itself: it is committed at once, and survives a crash of the server once ``make_durable`` was called.
     """
-    cursor.execute(CALL, {"workflow_id": workflow_id, "tasks": tasks, "groups": groups})
+    cursor.execute(CALL, {"workflow_id": workflow_id, "tasks": tasks, "groups": groups, "lazily": lazily})
+
+
+def make_durable(cursor: CursorWrapper) -> None:
+    """Wait until what was planted lazily is on disk."""
+    cursor.execute(MAKE_DURABLE)

@@ -10,8 +10,9 @@ from djqueue.exceptions import WorkerLostError
 from djqueue.records import Outcome
 from djqueue.serializers import encode_error
 
-from .advance import LOCK_CLASS
+from .advance import LOCK_ALL
 from .lose import lose
+from .settle import array_literal
 
 BATCH = 1000
 
@@ -26,20 +27,12 @@ FOR UPDATE SKIP LOCKED
 """
 
 # Losing them in parts locks leases after workflows, while others have locked leases and wait for workflows: so all are
-# locked before, in the order that everybody keeps.
-LOCK_LEASES = "SELECT FROM djqueue_runningtask WHERE worker_id = ANY (%s) ORDER BY task_id FOR UPDATE"
-LOCK_WORKFLOWS = f"""
-SELECT pg_advisory_xact_lock({LOCK_CLASS}, stripe)
-FROM (
-    SELECT DISTINCT hashtext(task.workflow_id::text) & 255 AS stripe
-    FROM djqueue_runningtask AS running
-    CROSS JOIN LATERAL (SELECT workflow_id FROM djqueue_task WHERE id = running.task_id LIMIT 1) AS task
-    WHERE running.worker_id = ANY (%s) AND task.workflow_id IS NOT NULL
-    ORDER BY stripe
-) AS stripes
+# locked before, in the order that everybody keeps. What a late worker still claims after that is orphaned.
+LOCK_LEASES = """
+SELECT worker_id, task_id::text, attempt FROM djqueue_runningtask WHERE worker_id = ANY (%s)
+ORDER BY task_id
+FOR UPDATE
 """
-
-LEASES = "SELECT task_id::text, attempt FROM djqueue_runningtask WHERE worker_id = %s ORDER BY task_id LIMIT %s"
 
 REMOVE = "DELETE FROM djqueue_worker WHERE id = %s"
 
@@ -67,9 +60,9 @@ async def reclaim(connection: AsyncConnection, crash_limit: int) -> list[Reclaim
             if row is None:
                 break
             worker_id, name, overdue = row
-            await _lock(connection, [worker_id])
+            leases = await _lock_leases(connection, [worker_id])
             reason = f"worker {name} did not renew its lease, which ran out {overdue:.1f} s ago"
-            given_up.append(await _give_up(connection, worker_id, name, reason, crash_limit))
+            given_up.append(await _give_up(connection, worker_id, name, reason, leases[worker_id], crash_limit))
             await connection.execute(REMOVE, (worker_id,))
     return given_up
 
@@ -78,26 +71,36 @@ async def reclaim_orphaned(connection: AsyncConnection, crash_limit: int) -> lis
     """Give up leases whose worker has no row."""
     async with connection.transaction():
         ids = [row[0] for row in await (await connection.execute(ORPHANED)).fetchall()]
-        await _lock(connection, ids)
+        leases = await _lock_leases(connection, ids)
         return [
-            await _give_up(connection, worker_id, f"#{worker_id}", f"worker {worker_id} has no row", crash_limit)
-            for worker_id in ids
+            await _give_up(connection, worker_id, f"#{worker_id}", f"worker {worker_id} has no row", held, crash_limit)
+            for worker_id, held in leases.items()
         ]
 
 
-async def _lock(connection: AsyncConnection, worker_ids: list[int]) -> None:
-    await connection.execute(LOCK_LEASES, (worker_ids,))
-    await connection.execute(LOCK_WORKFLOWS, (worker_ids,))
+async def _lock_leases(connection: AsyncConnection, worker_ids: list[int]) -> dict[int, list[tuple[str, int]]]:
+    """Lock leases of workers, and then the workflows of their tasks; return id and attempt of each, by worker."""
+    leases: dict[int, list[tuple[str, int]]] = {worker_id: [] for worker_id in worker_ids}
+    for worker_id, task_id, attempt in await (await connection.execute(LOCK_LEASES, (worker_ids,))).fetchall():
+        leases[worker_id].append((task_id, attempt))
+    ids = [task_id for held in leases.values() for task_id, _ in held]
+    await connection.execute(LOCK_ALL, (array_literal(ids),))
+    return leases
 
 
-async def _give_up(connection: AsyncConnection, worker_id: int, name: str, reason: str, crash_limit: int) -> Reclaimed:
+async def _give_up(
+    connection: AsyncConnection,
+    worker_id: int,
+    name: str,
+    reason: str,
+    leases: list[tuple[str, int]],
+    crash_limit: int,
+) -> Reclaimed:
     error = encode_error(WorkerLostError(reason))
     requeued = failed = 0
-    while True:
-        leases = await (await connection.execute(LEASES, (worker_id, BATCH))).fetchall()
-        if not leases:
-            return Reclaimed(name, requeued, failed)
-        lost = [Outcome.lost(task_id, attempt, error, 0.0) for task_id, attempt in leases]
+    for start in range(0, len(leases), BATCH):
+        lost = [Outcome.lost(task_id, attempt, error, 0.0) for task_id, attempt in leases[start : start + BATCH]]
         fate = await lose(connection, worker_id, name, lost, crash_limit)
         failed += sum(fate.values())
         requeued += len(fate) - sum(fate.values())
+    return Reclaimed(name, requeued, failed)

@@ -9,15 +9,16 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from djqueue.conf import settings
-from djqueue.observability.picture import draw
-from djqueue.observability.tree import Node, read_tree
+from djqueue.observability.picture import TIMES, draw
+from djqueue.observability.tree import MOST_READ, Node, folded, read_tree
 from djqueue.uuid7 import as_task_id
 
 HELP = "show the workflow that a task belongs to"
 
 DESCRIPTION = """\
 Prints what a task has caused, directly and indirectly, with the state of each
-step; given any step of a workflow, the whole of it. Only reads.
+step; given any step of a workflow, the whole of it. Members of a group that are
+alike are shown as one, unless --all is given. Only reads.
 """
 EXAMPLES = """\
 examples:
@@ -32,8 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("id", metavar="ID", help="the id of a task")
     parser.add_argument("--svg", action="store_true", help="print a picture instead, as SVG")
+    parser.add_argument("--all", action="store_true", help="show each task, also those that are alike")
     parser.add_argument(
-        "--most", type=int, default=1000, metavar="N", help="tasks to show at most, the first ones (1,000)"
+        "--most", type=int, default=MOST_READ, metavar="N", help="tasks to look at, the first ones (100,000)"
     )
 
 
@@ -46,6 +48,7 @@ def run(command: BaseCommand, options: dict[str, Any]) -> None:
         nodes = read_tree(cursor, task_id, options["most"])
     if not nodes:
         raise CommandError(f"expected the id of a task that is known, got: {task_id}")
+    nodes = nodes if options["all"] else folded(nodes)
     if options["svg"]:
         command.stdout.write(draw(nodes))
         return
@@ -64,9 +67,15 @@ def lines(nodes: list[Node]) -> list[str]:
     while pending:
         node, depth = pending.pop()
         symbol = SYMBOLS.get(node.state, "·")
-        found.append(f"{'  ' * depth}{symbol} {node.name}  {node.state}  {node.id}{_waits(node)}")
+        found.append(f"{'  ' * depth}{symbol} {node.name}{_state(node)}  {node.id}{_waits(node)}")
         pending += [(child, depth + 1) for child in reversed(below.get(node.id, []))]
     return found
+
+
+def _state(node: Node) -> str:
+    if node.number == 1:
+        return f"  {node.state}"
+    return f" {TIMES} {node.number:,}  " + ", ".join(f"{number:,} {state}" for state, number in node.states.items())
 
 
 def _waits(node: Node) -> str:

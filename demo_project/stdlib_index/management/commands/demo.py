@@ -1,4 +1,4 @@
-"""`manage.py demo`: index Python's standard library with one task per file, and say how that went."""
+"""`manage.py demo`: index Python's standard library by a workflow with one task per file, and say how that went."""
 
 import argparse
 import subprocess
@@ -15,7 +15,8 @@ from django.core.management.base import CommandParser
 from demo_project.stdlib_index import report
 from demo_project.stdlib_index.processes import check_alive, running, stop_on_sigterm
 from demo_project.stdlib_index.progress import Progress
-from demo_project.stdlib_index.tasks import index_file
+from demo_project.stdlib_index.tasks import index_file, summarise
+from djqueue import AsyncResult, chord, group
 
 POLL_SECONDS = 0.2
 STALLED_SECONDS = 120
@@ -45,30 +46,33 @@ class Command(BaseCommand):
         paths = source_files(root)[:limit]
         if not paths:
             raise CommandError(f"Expected the source files of the standard library in {root}, found none.")
-        task_ids, enqueue_seconds = self.work_through(paths, concurrency)
+        result, enqueue_seconds = self.work_through(paths, concurrency)
+        task_ids = [UUID(member.id) for member in result.parent]
 
-        timings, failures = report.read_timings(task_ids), report.unsuccessful(task_ids)
+        timings, failures = report.read_timings(task_ids), report.unsuccessful([*task_ids, UUID(result.id)])
         self.write(f"\nThe standard library of Python {sys.version.split()[0]}, {root}")
         self.write(*report.describe_files(paths, root))
-        self.write("\nOne task per file")
+        self.write("\nchord(group(index_file for each file), summarise)")
         self.write(*report.describe_queue(timings, enqueue_seconds, concurrency))
         self.write(*report.describe_failures(failures))
         if failures.exists():
             raise CommandError("Expected every task to succeed; those that did not stand above.")
+        self.write(*report.describe_result(result.get(timeout=STALLED_SECONDS)))
+        self.write(f"\nIts picture: manage.py djqueue graph {result.id} --svg > workflow.svg")
 
     def write(self, *lines: str) -> None:
         for line in lines:
             self.stdout.write(line)
 
-    def work_through(self, paths: list[str], concurrency: int) -> tuple[list[UUID], float]:
-        """Enqueue a task per file, let a worker finish them; return their ids and the enqueue time."""
+    def work_through(self, paths: list[str], concurrency: int) -> tuple[AsyncResult, float]:
+        """Enqueue a task per file and one that gets all results, let a worker finish them; return the last one's
+        result and the enqueue time."""
         with running("runworker", "--concurrency", str(concurrency), "--loglevel", "WARNING") as worker:
             started = time.monotonic()
-            results = index_file.delay_many(((path,), {}) for path in paths)
+            result = chord(group(index_file.s(path) for path in paths), summarise.s()).apply_async()
             enqueue_seconds = time.monotonic() - started
-            task_ids = [UUID(result.id) for result in results]
-            self.wait_for(task_ids, worker)
-        return task_ids, enqueue_seconds
+            self.wait_for([UUID(one.id) for one in (*result.parent, result)], worker)
+        return result, enqueue_seconds
 
     def wait_for(self, task_ids: list[UUID], worker: subprocess.Popen[bytes]) -> None:
         progress = Progress(len(task_ids), self.stderr)
