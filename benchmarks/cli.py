@@ -9,7 +9,21 @@ import sys
 import time
 from typing import Any
 
-from benchmarks import admin, backlog, beat, chain, chord, drain, enqueue, held_snapshot, idle, io, latency, roundtrip
+from benchmarks import (
+    admin,
+    backlog,
+    beat,
+    chain,
+    chord,
+    drain,
+    enqueue,
+    held_snapshot,
+    idle,
+    io,
+    latency,
+    limits,
+    roundtrip,
+)
 from benchmarks.lab import machine
 from benchmarks.lab.figures import print_report, say
 from benchmarks.lab.site import durability, leave_by_exit, open_site
@@ -27,6 +41,7 @@ BENCHMARKS = {
     "chord": chord,
     "beat": beat,
     "admin": admin,
+    "limits": limits,
 }
 
 DESCRIPTION = """

@@ -47,3 +47,23 @@ def pause(seconds: float) -> None:
 @shared_task
 async def pause_async(seconds: float) -> None:
     await asyncio.sleep(seconds)
+
+
+@shared_task(rate_limit="100/s")
+def hundred_a_second() -> None:
+    """Do nothing, a hundred times a second at the most."""
+
+
+@shared_task(rate_limit="1/h")
+def once_an_hour() -> None:
+    """Do nothing, hardly ever."""
+
+
+@shared_task(concurrency_key="{key}")
+def one_of_each(key: int) -> None:
+    """Do nothing, one at a time for each key."""
+
+
+@shared_task(concurrency_limit=4)
+def four_at_once() -> None:
+    """Do nothing, four at a time."""

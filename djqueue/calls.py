@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from .limits import LIMITS
 from .planned import Errbacks
 from .routing import check_priority, check_queue
 
@@ -26,9 +27,17 @@ PLACING = frozenset(
         "serializer",
         "group_id",
         "group_index",
+        "unique",
+        "unique_key",
+        "unique_until",
+        "unique_for",
+        "unique_action",
+        "debounce",
+        "debounce_max",
     ]
 )
 """Options that have columns of their own, or decide where the task goes and how it is stored."""
+UNIQUE = tuple(option for option in sorted(PLACING) if option.startswith(("unique", "debounce")))
 KEPT = frozenset(
     [
         "add_to_parent",
@@ -41,19 +50,13 @@ KEPT = frozenset(
         "soft_time_limit",
         "replaced_task_nesting",
         "djqueue_link",
+        "exchange",
+        "routing_key",
     ]
 )
 """Options that are stored as they are."""
 LINKING = frozenset(["link", "link_error", "group_id", "group_index", "chain", "chord"])
 """Options that make a task part of a workflow."""
-# Celery's options that this release does not honour yet: refused, never ignored.
-NOT_YET = frozenset(
-    [
-        "exchange",
-        "routing_key",
-        "unique_key",
-    ]
-)
 
 
 def check_arguments(name: str, args: object, kwargs: object) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -143,8 +146,8 @@ def stored_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for option, value in options.items():
         if value is None or option in PLACING:
             continue
-        if option in NOT_YET:
-            raise TypeError(f"apply_async of {name}: option {option!r} is not supported by this release of djqueue")
+        if option in LIMITS:
+            raise TypeError(f"apply_async of {name}: {option!r} is an option of @shared_task, not of a call")
         if option == "add_to_parent":
             if not value:
                 stored[option] = False
@@ -186,6 +189,9 @@ def check_retry_options(name: str, options: Mapping[str, Any]) -> None:
     for option in ("task_id", *sorted(LINKING)):
         if option in options:
             raise TypeError(f"a retry of {name} keeps its {option}")
+    for option in ("exchange", "routing_key", *UNIQUE):
+        if options.get(option) is not None:
+            raise TypeError(f"a retry of {name} keeps its key, and may name a queue, but no {option}")
     if options.get("queue") is not None:
         check_queue(options["queue"])
     if options.get("priority") is not None:

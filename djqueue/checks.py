@@ -86,6 +86,18 @@ def check_time_zones(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
 
 
 @register("djqueue")
+def check_routes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E006: a router that ``ROUTES`` names cannot be imported."""
+    if conf.problems(getattr(django_settings, "DJQUEUE", {})):
+        return []
+    try:
+        conf.settings.ROUTES.resolve()
+    except (ImportError, TypeError) as error:
+        return [Error(f"DJQUEUE['ROUTES']: {error}", id="djqueue.E006")]
+    return []
+
+
+@register("djqueue")
 def check_vendor(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """E001: the queue's database is not PostgreSQL."""
     if conf.problems(getattr(django_settings, "DJQUEUE", {})):

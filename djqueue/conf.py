@@ -15,6 +15,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from .routing import is_queue_name
+from .routing.routes import Routes
 
 REDACTED_NAMES: tuple[str, ...] = (
     *("*password*", "*passwd*", "*passphrase*", "*secret*", "*token*", "*credential*", "*authorization*", "cookie*"),
@@ -38,6 +39,10 @@ class Settings:
     LISTEN: bool | str = True
     """Whether workers listen for wake-ups; another alias where ``DATABASE`` is a pooler in transaction mode."""
     DEFAULT_QUEUE: str = "default"
+    ROUTES: Routes = field(default_factory=Routes)
+    """Which calls go where, in any of Celery's forms of ``task_routes``."""
+    BROADCAST_QUEUES: tuple[str, ...] = ()
+    """Queues of which every live worker that serves them runs each task."""
     POOL: str | None = None
     """This and those below are options of ``runworker``; see ``djqueue.worker.configuration``."""
     CONCURRENCY: int = 0
@@ -45,15 +50,23 @@ class Settings:
     PROCESSES: int | None = None
     QUEUES: str | Sequence[str] | None = None
     EXCLUDE_QUEUES: str | Sequence[str] | None = None
+    QUEUE_ORDER: str | None = None
+    PRIORITY_AGING: float | timedelta | None = None
     WORKER_NAME: str | None = None
     LOGLEVEL: str | None = None
     TIME_LIMIT: float | timedelta | None = None
     SOFT_TIME_LIMIT: float | timedelta | None = None
     MAX_TASKS_PER_CHILD: int | None = None
     MAX_MEMORY_PER_CHILD: int | None = None
+    AUTOSCALE: str | Sequence[int] | None = None
+    AUTOSCALE_KEEP: float = 30.0
+    """Seconds that an executor has nothing to do before the pool shrinks by itself."""
+    WORKER_COMPONENTS: tuple[str, ...] = ()
+    """Dotted paths of classes that live with the worker, see ``djqueue.worker.components``."""
     BURST: bool | None = None
     BEAT: bool | None = None
     DRAIN_TIMEOUT: float | timedelta | None = None
+    HEALTH_PORT: int | str | None = None
     LEASE: float = 20.0
     """Seconds after its last heartbeat until a worker's tasks are reclaimed."""
     HEARTBEAT: float = 5.0
@@ -88,6 +101,8 @@ class Settings:
     RESULT_SERIALIZER: str = "json"
     ACCEPT_CONTENT: tuple[str, ...] = ("json",)
     """The serializers whose payloads are read; whatever comes as another is refused."""
+    OPENTELEMETRY: bool = False
+    """Whether calls and attempts are traced and measured; needs ``opentelemetry-api``."""
     PAYLOAD_CODEC: str = ""
     """Dotted path of a class that encrypts payloads, such as ``djqueue.encryption.FernetCodec``."""
     PAYLOAD_KEYS: tuple[str, ...] = field(default=(), repr=False)
@@ -96,48 +111,39 @@ class Settings:
     """Names of arguments, with wildcards, whose values are not shown; or the dotted path of a function."""
 
 
-_KINDS: dict[str, tuple[type, ...]] = {
-    "DATABASE": (str,),
-    "LISTEN": (bool, str),
-    "DEFAULT_QUEUE": (str,),
-    "POOL": (str, NoneType),
-    "CONCURRENCY": (int,),
-    "PROCESSES": (int, NoneType),
-    "QUEUES": (str, list, tuple, NoneType),
-    "EXCLUDE_QUEUES": (str, list, tuple, NoneType),
-    "WORKER_NAME": (str, NoneType),
-    "LOGLEVEL": (str, NoneType),
-    "TIME_LIMIT": (int, float, timedelta, NoneType),
-    "SOFT_TIME_LIMIT": (int, float, timedelta, NoneType),
-    "MAX_TASKS_PER_CHILD": (int, NoneType),
-    "MAX_MEMORY_PER_CHILD": (int, NoneType),
-    "BURST": (bool, NoneType),
-    "BEAT": (bool, NoneType),
-    "DRAIN_TIMEOUT": (int, float, timedelta, NoneType),
-    "LEASE": (int, float, timedelta),
-    "HEARTBEAT": (int, float, timedelta),
-    "CRASH_LIMIT": (int,),
-    "POLL_MAX": (int, float, timedelta),
-    "RETENTION": (dict,),
-    "RESULT_MAX_BYTES": (int,),
-    "SCHEDULES": (dict,),
-    "MISFIRE_GRACE": (int, float, timedelta),
-    "SCHEDULE_RUNS_KEPT": (int, float, timedelta, type(None)),
-    "STATISTICS_KEPT": (int, float, timedelta, NoneType),
-    "ALWAYS_EAGER": (bool,),
-    "EAGER_PROPAGATES": (bool,),
-    "ALLOW_ERROR_CB_ON_CHORD_HEADER": (bool,),
-    "IMPORTS": (list, tuple),
-    "SERIALIZER": (str,),
-    "RESULT_SERIALIZER": (str,),
-    "ACCEPT_CONTENT": (list, tuple, set, frozenset),
-    "PAYLOAD_CODEC": (str,),
-    "PAYLOAD_KEYS": (list, tuple),
-    "REDACT": (list, tuple, str),
-}
-LISTS = ("IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT")
+DURATIONS = ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE", "AUTOSCALE_KEEP")
+KEPT = ("SCHEDULE_RUNS_KEPT", "STATISTICS_KEPT")
+LISTS = ("BROADCAST_QUEUES", "IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT", "WORKER_COMPONENTS")
+POSITIVE = (*DURATIONS, "CRASH_LIMIT", "RESULT_MAX_BYTES")
 HIDDEN_SETTINGS = ("PAYLOAD_KEYS",)
 RETENTION_STATES = ("succeeded", "failed", "cancelled")
+
+
+def _of_kind(kinds: tuple[type, ...], *names: str) -> dict[str, tuple[type, ...]]:
+    return dict.fromkeys(names, kinds)
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    **_of_kind((int, float, timedelta), *DURATIONS),
+    **_of_kind(
+        (int, float, timedelta, NoneType),
+        *(*KEPT, "PRIORITY_AGING", "TIME_LIMIT", "SOFT_TIME_LIMIT", "DRAIN_TIMEOUT"),
+    ),
+    **_of_kind((str,), "DATABASE", "DEFAULT_QUEUE", "SERIALIZER", "RESULT_SERIALIZER", "PAYLOAD_CODEC"),
+    **_of_kind((str, NoneType), "POOL", "QUEUE_ORDER", "WORKER_NAME", "LOGLEVEL"),
+    **_of_kind((int,), "CONCURRENCY", "CRASH_LIMIT", "RESULT_MAX_BYTES"),
+    **_of_kind((int, NoneType), "PROCESSES", "MAX_TASKS_PER_CHILD", "MAX_MEMORY_PER_CHILD"),
+    **_of_kind((bool,), "OPENTELEMETRY", "ALWAYS_EAGER", "EAGER_PROPAGATES", "ALLOW_ERROR_CB_ON_CHORD_HEADER"),
+    **_of_kind((bool, NoneType), "BURST", "BEAT"),
+    **_of_kind((dict,), "RETENTION", "SCHEDULES"),
+    **_of_kind((list, tuple), *LISTS),
+    **_of_kind((str, list, tuple, NoneType), "QUEUES", "EXCLUDE_QUEUES", "AUTOSCALE"),
+    "LISTEN": (bool, str),
+    "HEALTH_PORT": (int, str, NoneType),
+    "ROUTES": (object,),
+    "ACCEPT_CONTENT": (list, tuple, set, frozenset),
+    "REDACT": (list, tuple, str),
+}
 
 
 def _holds_others(value: Any) -> bool:
@@ -158,13 +164,18 @@ def problems(given: object) -> list[tuple[str, str]]:
             found.append((f"expected DJQUEUE[{name!r}] to be {kinds}, got: {shown}", ""))
         elif name in LISTS and _holds_others(value):
             found.append((f"expected DJQUEUE[{name!r}] to hold strings only", ""))
+        elif name == "ROUTES":
+            try:
+                Routes(value)
+            except (TypeError, ValueError) as error:
+                found.append((f"DJQUEUE['ROUTES']: {error}", ""))
     return found or _contradictions(_built(given))
 
 
 def _contradictions(settings: Settings) -> list[tuple[str, str]]:
     found = [
         (f"expected DJQUEUE[{name!r}] to be above 0, got: {getattr(settings, name)!r}", "")
-        for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "CRASH_LIMIT", "RESULT_MAX_BYTES", "MISFIRE_GRACE")
+        for name in POSITIVE
         if getattr(settings, name) <= 0
     ]
     if settings.HEARTBEAT * 2 > settings.LEASE:
@@ -185,21 +196,15 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         for state, keep in settings.RETENTION.items()
         if keep is not None and (type(keep) not in (int, float, timedelta) or seconds(keep) < 0)
     ]
-    if not is_queue_name(settings.DEFAULT_QUEUE):
-        found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
-    return [
-        *found,
-        *_kept_for_less_than_nothing(settings),
-        *_not_accepted(settings),
-    ]
+    return [*found, *_misnamed(settings), *_kept_for_less_than_nothing(settings), *_not_accepted(settings)]
 
 
 def _kept_for_less_than_nothing(settings: Settings) -> list[tuple[str, str]]:
     return [
         (f"expected DJQUEUE[{name!r}] to be 0 or more, got: {kept!r}", "")
-        for name in ("SCHEDULE_RUNS_KEPT", "STATISTICS_KEPT")
+        for name in KEPT
         if (kept := getattr(settings, name)) is not None and seconds(kept) < 0
     ]
 
@@ -215,6 +220,17 @@ def _not_accepted(settings: Settings) -> list[tuple[str, str]]:
     ]
 
 
+def _misnamed(settings: Settings) -> list[tuple[str, str]]:
+    found = [
+        (f"expected DJQUEUE['BROADCAST_QUEUES'] to name queues, got: {queue!r}", "")
+        for queue in settings.BROADCAST_QUEUES
+        if not is_queue_name(queue)
+    ]
+    if not is_queue_name(settings.DEFAULT_QUEUE):
+        found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
+    return found
+
+
 def did_you_mean(word: object, known: Mapping[str, object] | tuple[str, ...]) -> str:
     """Return a hint naming the nearest of ``known``, or all of them."""
     near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
@@ -228,11 +244,13 @@ def seconds(value: float | timedelta) -> float:
 
 def _built(given: Mapping[str, Any]) -> Settings:
     values = dict(given)
-    for name in ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE"):
+    for name in DURATIONS:
         if name in values:
             values[name] = seconds(values[name])
     if "RETENTION" in values:
         values["RETENTION"] = {**Settings().RETENTION, **values["RETENTION"]}
+    if "ROUTES" in values:
+        values["ROUTES"] = Routes(values["ROUTES"])
     for name in LISTS:
         if not isinstance(values.get(name, ""), str):
             values[name] = tuple(values[name])
@@ -249,9 +267,13 @@ class _LazySettings:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        return getattr(self._loaded or self.loaded(), name)
+
+    def loaded(self) -> Settings:
+        """Return the settings as they are now; another object once they were overridden."""
         if self._loaded is None:
             self._loaded = self._load()
-        return getattr(self._loaded, name)
+        return self._loaded
 
     def _load(self) -> Settings:
         given = getattr(django_settings, "DJQUEUE", {})

@@ -20,6 +20,8 @@ from .context import Request, current_request
 from .eager import EagerResult, apply_eagerly
 from .enqueue import call, enqueue_many
 from .exceptions import MaxRetriesExceededError
+from .hooks import Hooks
+from .limits import LIMITS, Limits
 from .options import HOOKS, check_options
 from .results import AsyncResult
 from .retrying import plan_retry
@@ -28,7 +30,11 @@ from .typed_arguments import TypedArguments
 from .updates import update_state
 
 
-class TaskDefinition(CanvasMethods):
+def _takes_anything(*args: Any, **kwargs: Any) -> None:
+    """Stands for the function of a batch, whose parameters say nothing about the arguments of a call."""
+
+
+class TaskDefinition(CanvasMethods, Hooks):
     """A function that can be enqueued, and its options.
 
     Calling it runs the function here and now; ``delay`` and ``apply_async`` enqueue it. Options left out have these
@@ -40,7 +46,18 @@ class TaskDefinition(CanvasMethods):
 
     name: str = ""
     queue: str | None = None
+    exchange: str | None = None
+    routing_key: str | None = None
     priority: int = 0
+    unique: bool = False
+    unique_key: str | None = None
+    unique_until: str | None = None
+    unique_for: float | None = None
+    unique_action: str | None = None
+    debounce: float | None = None
+    debounce_max: float | None = None
+    batch: int | None = None
+    batch_wait: float = 0.5
     expires: float | datetime | None = None
     ignore_result: bool = False
     store_errors_even_if_ignored: bool = False
@@ -48,6 +65,12 @@ class TaskDefinition(CanvasMethods):
     serializer: str | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
+    rate_limit: str | float | None = None
+    rate_key: str | None = None
+    rate_strict: bool = False
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    concurrency_ordered: bool = False
     max_retries: int | None = 3
     default_retry_delay: float = 180
     autoretry_for: Sequence[type[BaseException]] = ()
@@ -76,39 +99,14 @@ class TaskDefinition(CanvasMethods):
         """The function itself."""
         raise NotImplementedError(f"expected the task {type(self).__name__} to define run()")
 
-    # Hooks, which do nothing unless a subclass says so. Only those that are overridden are called.
-
-    def before_start(self, task_id: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Called in the executor before the function is."""
-
-    def on_success(self, retval: Any, task_id: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Called after the function returned."""
-
-    def on_failure(
-        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: dict[str, Any], einfo: Any
-    ) -> None:
-        """Called after the task failed for good. It may still ask for a retry."""
-
-    def on_retry(
-        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: dict[str, Any], einfo: Any
-    ) -> None:
-        """Called after the function asked for a retry."""
-
-    def after_return(
-        self, status: str, retval: Any, task_id: str, args: Sequence[Any], kwargs: dict[str, Any], einfo: Any
-    ) -> None:
-        """Called last, when the task has succeeded or failed."""
-
-    def shadow_name(self, args: Sequence[Any], kwargs: dict[str, Any], options: dict[str, Any]) -> str | None:
-        """Return a name to show in place of the task's, or None."""
-        return None
-
     def prepare(self) -> TaskDefinition:
         """Give the task its name and check its options. Raises ``TypeError`` or ``ValueError``."""
         if not self.name:
             self.name = f"{type(self).__module__}.{type(self).__name__}"
+        if self.batch is not None:
+            self.typing = False  # the function gets requests, whatever their arguments are
         check_options(self)
-        _ = self.typed_arguments  # made now, so that options which cannot be are refused here
+        _ = self.typed_arguments, self.limits  # made now, so that options which cannot be are refused here
         return self
 
     @cached_property
@@ -120,6 +118,13 @@ class TaskDefinition(CanvasMethods):
     def at_most_once(self) -> bool:
         """Whether it fails when its executor is lost, instead of running again."""
         return not (self.acks_late and self.reject_on_worker_lost and self.retry_on_worker_lost)
+
+    def states(self, option: str) -> bool:
+        """Whether the value of an option is the definition's own, or that of a subclass, and not the default."""
+        kinds, default = type(self).__mro__, getattr(TaskDefinition, option, None)
+        if any(option in vars(kind) for kind in kinds[: kinds.index(TaskDefinition)]):
+            return True
+        return bool(vars(self).get(option, default) != default)
 
     def has_hook(self, name: str) -> bool:
         return name in self.overridden
@@ -133,13 +138,18 @@ class TaskDefinition(CanvasMethods):
     def typed_arguments(self) -> TypedArguments:
         """Converts arguments and results whose annotations ask for it."""
         return TypedArguments(
-            self.run,
+            self.run if self.batch is None else _takes_anything,
             name=self.name,
             pydantic=self.pydantic,
             pydantic_strict=self.pydantic_strict,
             pydantic_context=self.pydantic_context,
             pydantic_dump_kwargs=self.pydantic_dump_kwargs,
         )
+
+    @cached_property
+    def limits(self) -> Limits:
+        called = self.check_call if self.batch is None else ArgumentCheck(_takes_anything)
+        return Limits(self.name, called.signature, {option: getattr(self, option) for option in LIMITS})
 
     @property
     def request(self) -> Request:
@@ -200,7 +210,6 @@ class TaskDefinition(CanvasMethods):
         The first ``before`` arguments are results of earlier tasks, which are not checked against annotations.
         """
         args, kwargs = check_arguments(self.name, args, kwargs)
-        linked = eager_links(options)
         return apply_eagerly(
             self,
             args,
@@ -208,8 +217,8 @@ class TaskDefinition(CanvasMethods):
             task_id=task_id,
             throw=throw,
             retries=retries,
+            linked=eager_links(options),
             options=options,
-            linked=linked,
             before=before,
         )
 

@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 
 from . import states
 from .attempt import IGNORED, REPLACED, REQUEUED, Attempt, Ended, ExceptionInfo, result_text
+from .batches import BatchRequest, shared
 from .calls import stored_options
 from .conf import settings
 from .context import Request, request_of, running, running_request
@@ -185,14 +186,20 @@ def _context(retries: int, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(definition: TaskDefinition, request: Request, args: Any, kwargs: dict[str, Any]) -> Ended:
+    if definition.batch is not None:
+        request = BatchRequest(**vars(request))
     ignored = definition.ignore_result if request.ignore_result is None else request.ignore_result
     attempt = Attempt(definition, request, args, kwargs, partial(result_text, definition, ignored))
     with running(definition, request):
         try:
             attempt.begin()
-            value = attempt.call()
+            value = attempt.call() if definition.batch is None else definition.run([request])
             if inspect.iscoroutine(value):
                 value = async_to_sync(_awaited)(value)
+            if definition.batch is not None:
+                (value,) = shared(definition.name, [request], value)
+                if isinstance(value, BaseException):
+                    raise value
         except Exception as error:
             return attempt.raised(error)
         return attempt.returned(value)

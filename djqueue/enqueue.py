@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from . import registry, signals
-from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
+from . import signals
+from .calls import check_arguments, check_expires
+from .carried import carried, carriers
 from .conf import settings
 from .context import Request, in_trail, running_request
+from .destinations import defaults_of, filled, plain_place, routed
+from .drafts import copies_of, dated, limits_by_name, new_tasks, told_of, with_defaults
+from .exceptions import TaskExists
+from .limits import stream_of
 from .records import NewTask
-from .results import AsyncResult, EnqueuedIn
-from .routing import check_priority, check_queue
+from .results import AsyncResult, EnqueuedIn, result_of
 from .serializers import decode_arguments, encode, encode_arguments
 from .store.insert import database_now, insert, insert_chosen, insert_many, standing_cursor
+from .store.unique import insert_unique
 from .store.wakeup import wake
-from .uuid7 import as_task_id, new_task_id, new_task_ids
+from .unique import asks
+from .uniqueness import Action, Answer, Did
+from .uuid7 import new_task_id, new_task_ids
 
 if TYPE_CHECKING:
     from .definition import TaskDefinition
@@ -37,35 +43,23 @@ def call(
     """Insert one task on the caller's connection and in its transaction."""
     parent = running_request()
     stored, named = definition.typed_arguments.encode(args, kwargs)
-    if not options and task_id is None and parent is None and _is_plain(definition):
+    if (
+        not options
+        and task_id is None
+        and parent is None
+        and _is_plain(definition)
+        and (place := plain_place(definition))
+    ):
         args_text, kwargs_text = encode_arguments(definition.name, stored, named)
-        queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
-        task = NewTask(new_task_id(), definition.name, queue, definition.priority, args_text, kwargs_text)
-        check_queue(queue)
+        queue = place[0]
+        task = NewTask(new_task_id(), definition.name, *place, args_text, kwargs_text)
         connection = connections[settings.DATABASE]
         insert(standing_cursor(connection), task)
         return AsyncResult.enqueued(task.id, announce(connection, queue), ignored=definition.ignore_result)
     given = with_defaults(definition, args, kwargs, options)
-    result = _publish(definition.name, stored, named, task_id, given, parent)
-    if given.get("ignore_result") is None:
-        result.ignored = definition.ignore_result
+    result = _publish(definition.name, stored, named, task_id, given, parent, definition.limits.stored(args, kwargs))
+    result.ignored = definition.ignore_result if given.get("ignore_result") is None else result.ignored
     return result
-
-
-def with_defaults(
-    definition: TaskDefinition, args: Sequence[Any], kwargs: dict[str, Any], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the options of a call, and those of its definition that it leaves open."""
-    given = {
-        "queue": definition.queue,
-        "priority": definition.priority,
-        "expires": definition.expires,
-        "serializer": definition.serializer,
-    }
-    given.update((option, value) for option, value in options.items() if value is not None)
-    if given.get("shadow") is None and definition.has_hook("shadow_name"):
-        given["shadow"] = definition.shadow_name(args, kwargs, dict(options))
-    return given
 
 
 def send_task(
@@ -78,7 +72,7 @@ def send_task(
     """Enqueue a task by its name, which this process need not know, on its own. Raises what ``apply_async`` raises."""
     check_name(name)
     args, kwargs = check_arguments(name, args, kwargs)
-    return _publish(name, args, kwargs, task_id, options, running_request())
+    return _publish(name, args, kwargs, task_id, options, running_request(), limits_by_name(name, args, kwargs))
 
 
 def check_name(name: object) -> None:
@@ -92,8 +86,10 @@ def _is_plain(definition: TaskDefinition) -> bool:
     return (
         definition.expires is None
         and definition.serializer is None
+        and not definition.limits.stores
         and not signals.before_task_publish.receivers
         and not signals.after_task_publish.receivers
+        and not carriers
         and not definition.has_hook("shadow_name")
     )
 
@@ -105,17 +101,19 @@ def _publish(
     task_id: str | None,
     options: Mapping[str, Any],
     parent: Request | None,
+    limits: dict[str, Any],
 ) -> AsyncResult:
+    options = routed(name, args, kwargs, options)
     trail = in_trail(options)
-    task = new_task(name, args, kwargs, task_id, options if trail else {**options, "add_to_parent": False}, parent)
-    told = told_of(task, args, kwargs, options)
+    kept = options if trail else {**options, "add_to_parent": False}
+    tasks = new_tasks(name, args, kwargs, task_id, kept, parent, limits)
+    told = told_of(tasks[0], args, kwargs, options)
     if signals.before_task_publish.receivers:
         signals.before_task_publish.send(name, **told)
     connection = connections[settings.DATABASE]
-    if not insert_chosen(standing_cursor(connection), task):
-        raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
-    enqueued_in = announce(connection, task.queue, _due_in(task))
-    result = AsyncResult.enqueued(task.id, enqueued_in, ignored=bool(options.get("ignore_result")))
+    answers = _insert(connection, tasks)
+    told_at = [announce(connection, task.queue, _due_in(task)) for task in tasks]
+    result = result_of(answers, told_at, ignored=bool(options.get("ignore_result")))
     if parent is not None and trail:
         parent.__dict__.setdefault("children", []).append(result)
     if signals.after_task_publish.receivers:
@@ -123,105 +121,122 @@ def _publish(
     return result
 
 
-def told_of(task: NewTask, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the signals about a call say."""
-    stored = json.loads(task.options) if task.options and '"stamped_headers"' in task.options else {}
-    stamped, stamps = stored.get("stamped_headers", []), stored.get("stamps", {})
-    headers = {"id": task.id, "task": task.name, "argsrepr": options.get("argsrepr")}
-    return {
-        "body": (args, kwargs, {}),
-        "exchange": "",
-        "routing_key": task.queue,
-        "headers": {**headers, "stamped_headers": stamped, "stamps": stamps},
-        "properties": {name: value for name, value in options.items() if name not in {"stamped_headers", *stamped}},
-    }
+def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[Answer]:
+    """Insert the tasks of one call. Raises ``ValueError`` for an id that is taken, or ``TaskExists``."""
+    if len(tasks) > 1:
+        with transaction.atomic(using=connection.alias):
+            return [answer for task in tasks for answer in _insert(connection, [task])]
+    cursor = standing_cursor(connection)
+    if tasks[0].unique is not None:
+        answers = insert_unique(cursor, tasks)
+        _refuse(tasks, answers)
+        return answers
+    if not insert_chosen(cursor, tasks[0]):
+        raise ValueError(f"expected task_id to be new, got: {tasks[0].id}, which belongs to a task already")
+    return [Answer(tasks[0].id)]
 
 
-def new_task(
-    name: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    task_id: str | None,
-    options: Mapping[str, Any],
-    parent: Request | None,
-) -> NewTask:
-    """Return the row of a task, its options checked and its arguments encoded."""
-    stored = stored_options(name, options)
-    queue = options.get("queue")
-    queue = settings.DEFAULT_QUEUE if queue is None else queue
-    priority = options.get("priority")
-    priority = 0 if priority is None else priority
-    check_queue(queue)
-    check_priority(priority)
-    eta, countdown, expires = options.get("eta"), options.get("countdown"), options.get("expires")
-    run_in = None if countdown is None else check_countdown(countdown)
-    run_at = None if eta is None or run_in is not None else aware(eta)
-    if due := run_at or (timezone.now() + timedelta(seconds=run_in) if run_in else None):
-        stored["eta"] = due.isoformat()
-    expires = None if expires is None else check_expires(expires)
-    args_text, kwargs_text = encode_arguments(name, args, kwargs, options.get("serializer"))
-    return NewTask(
-        new_task_id() if task_id is None else as_task_id(task_id),
-        name,
-        queue,
-        priority,
-        args_text,
-        kwargs_text,
-        encode(stored) if stored else None,
-        options.get("parent_id") or (None if parent is None else parent.id),
-        options.get("root_id") or (None if parent is None else parent.root_id),
-        expires if isinstance(expires, datetime) else None,
-        expires if isinstance(expires, float) else None,
-        run_at,
-        run_in,
-    )
+def _refuse(tasks: Sequence[NewTask], answers: Sequence[Answer]) -> None:
+    for task, answer in zip(tasks, answers, strict=True):
+        if answer.did is Did.REFUSED:
+            raise ValueError(f"expected task_id to be new, got: {task.id}, which belongs to a task already")
+        if task.unique is not None and task.unique.action is Action.ERROR and answer.did is Did.FOUND:
+            raise TaskExists(f"the unique key {task.unique.key!r} is held by the task {answer.task_id}", answer.task_id)
 
 
 def enqueue_many(
     definition: TaskDefinition, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
 ) -> list[AsyncResult]:
     """Insert a task for each pair of args and kwargs, all in one transaction."""
-    name = definition.name
-    queue = settings.DEFAULT_QUEUE if definition.queue is None else definition.queue
-    check_queue(queue)
-    check = definition.check_call if definition.typing else None
-    typed, serializer = definition.typed_arguments, definition.serializer
+    place = plain_place(definition)
+    arguments = _stored_arguments(definition, calls)
+    if place is None:
+        return _enqueue_each(definition, arguments)
+    name, serializer = definition.name, definition.serializer
     connection = connections[settings.DATABASE]
-    shared = _shared_by_all(definition, connection)
+    options, *shared = _shared_by_all(definition, place[0], connection)
     ids: list[str] = []
 
     def rows() -> Iterator[NewTask]:
-        for given, task_id in zip(calls, new_task_ids(), strict=False):
-            args, kwargs = _arguments(name, given)
-            if check is not None:
-                check(args, kwargs)
-            texts = encode_arguments(name, *typed.encode(args, kwargs), serializer)
+        for (args, kwargs, limits), task_id in zip(arguments, new_task_ids(), strict=False):
+            texts = encode_arguments(name, args, kwargs, serializer)
             ids.append(task_id)
-            yield NewTask(task_id, name, queue, definition.priority, *texts, *shared)
+            own = {**options, **limits}
+            task = NewTask(task_id, name, *place, *texts, encode(own) if own else None, *shared)
+            yield task._replace(stream=stream_of(own)) if "gate" in own else task
 
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         insert_many(cursor, rows())
     if not ids:
         return []
-    enqueued_in = announce(connection, queue)
+    enqueued_in = announce(connection, place[0])
     return [AsyncResult.enqueued(task_id, enqueued_in, ignored=definition.ignore_result) for task_id in ids]
 
 
-def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
-    """Return ``options parent_id root_id expires_at`` of tasks that are enqueued together."""
+def _stored_arguments(
+    definition: TaskDefinition, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
+) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
+    """Yield args and kwargs as they are stored, and the limits of each call."""
+    check = definition.check_call if definition.typing else None
+    for given in calls:
+        args, kwargs = _arguments(definition.name, given)
+        if check is not None:
+            check(args, kwargs)
+        yield *definition.typed_arguments.encode(args, kwargs), definition.limits.stored(args, kwargs)
+
+
+def _enqueue_each(
+    definition: TaskDefinition, arguments: Iterable[tuple[Any, Any, dict[str, Any]]]
+) -> list[AsyncResult]:
+    """Insert tasks of which each may go elsewhere, or be there already."""
+    connection = connections[settings.DATABASE]
+    now = database_now(connection)
+    stated = filled({}, defaults_of(definition))
     parent = running_request()
+    trail = {} if in_trail({}) else {"add_to_parent": False}
+    name = definition.name
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        found = [
+            [
+                dated(task, now)
+                for task in new_tasks(
+                    name, args, kwargs, None, {**routed(name, args, kwargs, stated), **trail}, parent, limits
+                )
+            ]
+            for args, kwargs, limits in arguments
+        ]
+        tasks = [task for copies in found for task in copies]
+        answers: dict[str, Answer] = {}
+        if tasks and asks(stated):
+            answers = dict(zip([task.id for task in tasks], insert_unique(cursor, tasks), strict=True))
+            _refuse(tasks, list(answers.values()))
+        else:
+            insert_many(cursor, tasks)
+    told = {queue: announce(connection, queue) for queue in {task.queue for task in tasks}}
+    return [
+        result_of(
+            [answers.get(task.id) or Answer(task.id) for task in copies],
+            [told[task.queue] for task in copies],
+            ignored=definition.ignore_result,
+        )
+        for copies in found
+    ]
+
+
+def _shared_by_all(definition: TaskDefinition, queue: str, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
+    """Return ``options parent_id root_id expires_at`` of tasks that are enqueued together."""
+    parent, options = running_request(), carried(definition.name, queue)
     expires = None if definition.expires is None else check_expires(definition.expires)
     if isinstance(expires, float):
         expires = database_now(connection) + timedelta(seconds=expires)
     if parent is None:
-        return None, None, None, expires
-    options = None if in_trail({}) else encode({"add_to_parent": False})
+        return options, None, None, expires
+    options |= {} if in_trail({}) else {"add_to_parent": False}
     return options, parent.id, parent.root_id, expires
 
 
 def announce(connection: BaseDatabaseWrapper, queue: str, due_in: float | None = None) -> EnqueuedIn | None:
     """Wake workers once the caller's transaction has committed, which is now if there is none; return it."""
-
     if connection.in_atomic_block:
         enqueued_in = EnqueuedIn()
 
@@ -252,45 +267,31 @@ def _arguments(name: str, call: object) -> tuple[Sequence[Any], Mapping[str, Any
     )
 
 
-def prepare_by_name(
-    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], now: datetime
-) -> NewTask:
-    """Return the task that a call by name would insert at ``now``; nothing is stored yet.
+def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> dict[str, str]:
+    """Insert prepared tasks in the caller's transaction, those that are ready at once in one statement.
 
-    If this process knows the definition, its options stand in for those that are not given, and it checks the
-    arguments. Raises what ``apply_async`` raises.
+    A unique one whose key is held is not inserted: the answer has the ids of those that were found instead.
     """
-    args, kwargs = check_arguments(name, args, kwargs)
-    given: dict[str, Any] = {}
-    if (definition := registry.find(name)) is not None:
-        given = {
-            "queue": definition.queue,
-            "priority": definition.priority,
-            "expires": definition.expires,
-            "serializer": definition.serializer,
-        }
-        if definition.typing:
-            definition.check_call(args, kwargs)
-    given.update((option, value) for option, value in options.items() if value is not None)
-    task = new_task(name, args, kwargs, None, given, None)
-    if task.expires_in is not None:
-        task = task._replace(expires_at=now + timedelta(seconds=task.expires_in), expires_in=None)
-    return task
-
-
-def insert_prepared(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
-    """Insert prepared tasks in the caller's transaction, those that are ready at once in one statement."""
     for task in tasks:
         _tell_of(signals.before_task_publish, task)
+    found: dict[str, str] = {}
+    tasks = [copy for task in tasks for copy in copies_of(task)]
+    plain = [task for task in tasks if task.unique is None]
     with connection.cursor() as cursor:
-        insert_many(cursor, [task for task in tasks if task.run_in is None and task.run_at is None])
-        for task in tasks:
+        insert_many(cursor, [task for task in plain if task.run_in is None and task.run_at is None])
+        for task in plain:
             if task.run_in is not None or task.run_at is not None:
                 insert_chosen(cursor, task)
+        if unique := [task for task in tasks if task.unique is not None]:
+            for task, answer in zip(unique, insert_unique(cursor, unique), strict=True):
+                if answer.did is not Did.INSERTED:
+                    found[task.id] = answer.task_id
     for queue in {task.queue for task in tasks}:
         announce(connection, queue)
     for task in tasks:
-        _tell_of(signals.after_task_publish, task)
+        if task.id not in found:
+            _tell_of(signals.after_task_publish, task)
+    return found
 
 
 def _tell_of(signal: signals.Signal, task: NewTask) -> None:

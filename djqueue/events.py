@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from .records import Claim, Outcome
+from .records import Claim, Outcome, Tallied
 
 logger = logging.getLogger("djqueue.events")
 
@@ -59,6 +59,13 @@ class TasksSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptsCounted:
+    """Sums of the attempts that ended in the last seconds were stored."""
+
+    rows: Sequence[Tallied]
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomesDropped:
     """Outcomes came after their leases had been reclaimed; nothing was stored."""
 
@@ -92,6 +99,33 @@ class WorkerReclaimed:
     worker: str
     requeued: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTaken:
+    """This worker is asked something, or told to do something."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolScaled:
+    """The pool has grown or shrunk by itself, from ``before`` to ``after`` executors."""
+
+    name: str
+    before: int
+    after: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentBroken:
+    """A component failed; ``error`` is its traceback. It runs again in ``again_in`` seconds, if that is not None."""
+
+    component: str
+    error: str
+    again_in: float | None
 
 
 @dataclass(frozen=True, slots=True)

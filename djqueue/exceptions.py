@@ -11,13 +11,16 @@ Exception
 │   │   ├── MaxRetriesExceededError
 │   │   ├── NotRegistered(KeyError) no task of that name is known
 │   │   ├── SecurityError           stored data asks for something unsafe
+│   │   ├── TaskExists              a unique task holds the key already
 │   │   ├── TaskRevokedError        the task was cancelled
-│   │   └── TimeoutError            the result did not come in time
-│   └── TaskPredicate               raised by a task to say how it ends
-│       ├── Ignore
-│       │   └── Replace             another takes its place
-│       ├── Reject
-│       └── Retry
+│   │   ├── TimeoutError            the result did not come in time
+│   │   └── Unroutable(ValueError)  a call reaches no queue
+│   ├── TaskPredicate               raised by a task to say how it ends
+│   │   ├── Ignore
+│   │   │   └── Replace             another takes its place
+│   │   ├── Reject
+│   │   └── Retry
+│   └── WorkerNotFound(LookupError) no live worker is called so
 ├── SoftTimeLimitExceeded
 ├── TimeLimitExceeded
 └── WorkerLostError                 the process that ran the task died
@@ -77,12 +80,27 @@ class SecurityError(TaskError):
     """Stored data asks for something that djqueue will not do."""
 
 
+class TaskExists(TaskError):
+    """A call with ``unique_action="error"`` found another task with its key, whose id is ``task_id``."""
+
+    def __init__(self, message: str = "", task_id: str = "") -> None:
+        super().__init__(message, task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class TaskRevokedError(TaskError):
     """The task was cancelled, so it has no result."""
 
 
 class TimeoutError(TaskError):
     """The result did not come within the time given."""
+
+
+class Unroutable(TaskError, ValueError):
+    """A call reaches no queue; nothing was stored."""
 
 
 class TaskPredicate(DjqueueError):
@@ -144,6 +162,10 @@ class Reject(TaskPredicate):
 
     def __repr__(self) -> str:
         return f"reject requeue={self.requeue}: {self.reason}"
+
+
+class WorkerNotFound(DjqueueError, LookupError):
+    """A command is addressed to a worker that does not live."""
 
 
 class SoftTimeLimitExceeded(Exception):

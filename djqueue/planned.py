@@ -55,7 +55,17 @@ def as_group_rows(groups: Iterable[PlannedGroup]) -> str:
 
 
 def _row(planned: PlannedTask) -> str:
-    task = planned.task
+    return row_text(
+        planned.task,
+        group_id=planned.group_id,
+        group_index=planned.group_index,
+        waits_for=planned.waits_for,
+        takes=planned.takes,
+    )
+
+
+def row_text(task: NewTask, **columns: Any) -> str:
+    """Return a task as a JSON object of its columns, and of others; those that are None are left out."""
     plain = {
         "id": task.id,
         "name": task.name,
@@ -63,14 +73,11 @@ def _row(planned: PlannedTask) -> str:
         "priority": task.priority,
         "parent_id": task.parent_id,
         "root_id": task.root_id,
-        "group_id": planned.group_id,
-        "group_index": planned.group_index,
         "expires_at": _moment(task.expires_at),
         "expires_in": task.expires_in,
         "run_at": _moment(task.run_at),
         "run_in": task.run_in,
-        "waits_for": planned.waits_for,
-        "takes": planned.takes,
+        **columns,
     }
     text = json.dumps({name: value for name, value in plain.items() if value is not None})
     return f'{text[:-1]},"args":{task.args},"kwargs":{task.kwargs},"options":{task.options or "null"}}}'

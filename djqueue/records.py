@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .states import Ending, State
+from .uniqueness import Unique
 
 
 class Lane(NamedTuple):
@@ -19,7 +21,8 @@ class Claim(NamedTuple):
     """One attempt that this worker holds. ``args``, ``kwargs`` and ``options`` are JSON text, times are epochs.
 
     ``context`` is the JSON text of what few tasks have: ``parent_id root_id group_id group_index chord retries expires
-    cancelled``. ``in_workflow`` says that it matters to other tasks how this one ends.
+    cancelled``. ``in_workflow`` says that it matters to other tasks how this one ends, ``holds_slot`` that others wait
+    for the slot that it holds. ``gate`` is null: only what was parked instead names one.
     """
 
     id: str
@@ -34,6 +37,19 @@ class Claim(NamedTuple):
     claimed: float
     context: str | None = None
     in_workflow: bool = False
+    holds_slot: bool | None = False
+    gate: str | None = None
+
+    @property
+    def concerns_others(self) -> bool:
+        """Whether others can go on when it has ended."""
+        return self.in_workflow or bool(self.holds_slot)
+
+
+class Claims(list[Claim]):
+    """What a claim brought. ``parked`` says that it also met tasks which a limit holds back: there may be more."""
+
+    parked = False
 
 
 class Outcome(NamedTuple):
@@ -51,6 +67,11 @@ class Outcome(NamedTuple):
     finished: float = 0.0
     retry: str | None = None
     grown: str | None = None
+
+    @property
+    def others(self) -> tuple[Outcome, ...]:
+        """Outcomes of the other tasks of a batch."""
+        return ()
 
     @classmethod
     def succeeded(cls, id: str, attempt: int, value: str, started: float, finished: float) -> Outcome:
@@ -99,6 +120,7 @@ class NewTask(NamedTuple):
     """A task to insert. ``args``, ``kwargs`` and ``options`` are JSON text.
 
     It is due at ``run_at`` or ``run_in`` seconds from now, or else at once. ``expires_at`` and ``expires_in`` likewise.
+    ``stream`` is the gate of the ordered stream that it belongs to, if any; ``unique`` what it shares with no other.
     """
 
     id: str
@@ -114,6 +136,13 @@ class NewTask(NamedTuple):
     expires_in: float | None = None
     run_at: Any = None
     run_in: float | None = None
+    stream: str | None = None
+    unique: Unique | None = None
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """What is stored in its own row and its place."""
+        return self[:13]
 
 
 class StoredResult(NamedTuple):
@@ -129,3 +158,17 @@ class StoredResult(NamedTuple):
     @property
     def celery_state(self) -> str:
         return State(self.state).celery_name
+
+
+class Tallied(NamedTuple):
+    """Attempts of one task and queue that ended in one minute since the epoch, with a histogram of their times."""
+
+    minute: int
+    name: str
+    queue: str
+    succeeded: int
+    failed: int
+    retried: int
+    cancelled: int
+    steps: Sequence[int]
+    counts: Sequence[int]

@@ -21,6 +21,7 @@ from .resulttree import ResultNode
 from .store import results as stored
 from .store.resume import resume
 from .store.wakeup import send_held_back
+from .uniqueness import Answer, Did
 
 FIRST_LOOK = 0.0005
 """Seconds before ``get`` looks again at first; the pause grows with the time already waited."""
@@ -212,3 +213,42 @@ class AsyncResult(TaskLookup, ResultNode, of_one_task=True):
 
 
 __all__ = ["AsyncResult", "EnqueuedIn", "GroupResult", "ResultSet", "result_from_tuple"]
+
+
+class FanoutResult(AsyncResult):
+    """The result of a call that reached several queues: that of the first, in alphabetical order of the queues.
+
+    ``copies`` are the results of all of them.
+    """
+
+    __slots__ = ("copies",)
+
+    copies: list[AsyncResult]
+
+
+class UniqueResult(AsyncResult):
+    """The result of a unique call: that of the task that it inserted, or found instead.
+
+    ``created`` says whether it inserted one.
+    """
+
+    __slots__ = ("created",)
+
+    created: bool
+
+
+def result_of(answers: Sequence[Answer], transactions: Sequence[EnqueuedIn | None], *, ignored: bool) -> AsyncResult:
+    """Return the result of a call that inserted, or found, these tasks."""
+    ids = [answer.task_id for answer in answers]
+    if len(ids) > 1:
+        several = FanoutResult.enqueued(ids[0], transactions[0], ignored=ignored)
+        assert isinstance(several, FanoutResult)
+        copies = zip(ids, transactions, strict=True)
+        several.copies = [AsyncResult.enqueued(*copy, ignored=ignored) for copy in copies]
+        return several
+    if answers[0].did is None:
+        return AsyncResult.enqueued(ids[0], transactions[0], ignored=ignored)
+    unique = UniqueResult.enqueued(ids[0], transactions[0], ignored=ignored)
+    assert isinstance(unique, UniqueResult)
+    unique.created = answers[0].did is Did.INSERTED
+    return unique

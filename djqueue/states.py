@@ -6,12 +6,13 @@ A task's state is the table that holds its id::
                     ^           ^          │
                     └── retry ──┴─ release ┘
 
-``ready`` has no row of its own to look up: a task that stands in no other table is ready.
+``ready`` has no row of its own to look up: a task that stands in no other table is ready. One that a limit holds back
+had its turn in line and is waiting again (``store.gates``).
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 PENDING = "PENDING"
 STARTED = "STARTED"
@@ -85,3 +86,12 @@ class ScheduleReason(IntEnum):
     ETA = 1
     RETRY = 2
     RATE = 3
+    PAUSED = 4
+    """Its name or its key is paused, until then."""
+
+
+class PauseKind(StrEnum):
+    """What a ``Pause`` is about."""
+
+    TASK = "task"
+    KEY = "key"

@@ -28,6 +28,7 @@ SELECT task_id::text, 'ready' FROM djqueue_readytask
 UNION ALL SELECT task_id::text, 'scheduled' FROM djqueue_scheduledtask
 UNION ALL SELECT task_id::text, 'running' FROM djqueue_runningtask
 UNION ALL SELECT task_id::text, 'waiting' FROM djqueue_waitingtask
+UNION ALL SELECT task_id::text, 'parked' FROM djqueue_parkedtask
 UNION ALL SELECT task_id::text, CASE state WHEN 5 THEN 'succeeded' WHEN 6 THEN 'failed' ELSE 'cancelled' END
     FROM djqueue_taskresult
 """

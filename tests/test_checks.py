@@ -195,3 +195,31 @@ class TestMigrations:
             call_command("makemigrations", check=True, dry_run=True, verbosity=0)
         """)
         assert out == "[]\n"
+
+
+def test_eager_mode_runs_on_any_database():
+    """Calls, retries, a transactional task and a workflow, where the only database is SQLite without a table."""
+    out = on_sqlite(
+        """
+        from djqueue import chord, shared_task
+
+        @shared_task(transactional=True)
+        def add(x, y):
+            return x + y
+
+        @shared_task
+        def total(values):
+            return sum(values)
+
+        @shared_task(bind=True, autoretry_for=(ValueError,))
+        def third_time(self):
+            if self.request.retries < 2:
+                raise ValueError
+            return self.request.retries
+
+        print(add.delay(1, 2).get(), add.apply((2, 3)).get(), third_time.delay().get())
+        print(chord([add.s(1, 1), add.s(2, 2) | add.s(3)], total.s()).delay().get())
+        """,
+        djqueue="{'ALWAYS_EAGER': True}",
+    )
+    assert out == "3 5 2\n9\n"

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from djqueue.conf import REDACTED_NAMES, problems, settings
+from djqueue.routing.routes import Routes
 
 
 def test_everything_has_a_default():
@@ -19,14 +20,20 @@ def test_everything_has_a_default():
             "DATABASE": "default",
             "LISTEN": True,
             "DEFAULT_QUEUE": "default",
+            "ROUTES": Routes(),
+            "BROADCAST_QUEUES": (),
             "CONCURRENCY": 0,
             **dict.fromkeys(
-                ("POOL", "PROCESSES", "QUEUES", "EXCLUDE_QUEUES", "WORKER_NAME", "LOGLEVEL", "TIME_LIMIT"), None
+                ("POOL", "PROCESSES", "QUEUES", "EXCLUDE_QUEUES", "QUEUE_ORDER", "PRIORITY_AGING", "WORKER_NAME"), None
             ),
+            **dict.fromkeys(("LOGLEVEL", "TIME_LIMIT"), None),
             **dict.fromkeys(
                 ("SOFT_TIME_LIMIT", "MAX_TASKS_PER_CHILD", "MAX_MEMORY_PER_CHILD", "BURST", "BEAT", "DRAIN_TIMEOUT"),
                 None,
             ),
+            "AUTOSCALE": None,
+            "AUTOSCALE_KEEP": 30.0,
+            "WORKER_COMPONENTS": (),
             "LEASE": 20.0,
             "HEARTBEAT": 5.0,
             "CRASH_LIMIT": 3,

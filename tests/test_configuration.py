@@ -72,6 +72,9 @@ READ: list[tuple[str, str, Any, str, Any]] = [
     ("TIME_LIMIT", "none", None, "time_limit", None),
     ("SOFT_TIME_LIMIT", "2", 2, "soft_time_limit", 2.0),
     ("MAX_MEMORY_PER_CHILD", "1000", 1000, "max_memory_per_child", 1000),
+    ("AUTOSCALE", "5,2", (5, 2), "autoscale", (2, 5)),
+    ("AUTOSCALE", "5", [5], "autoscale", (1, 5)),
+    ("AUTOSCALE", "none", None, "autoscale", None),
     ("BURST", "yes", True, "burst", True),
     ("BURST", "off", False, "burst", False),
     ("BEAT", "yes", True, "beat", True),
@@ -117,6 +120,8 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
 
 
 BAD: dict[str, tuple[str, str]] = {
+    "QUEUE_ORDER": ("random", "one of strict, round-robin, weighted"),
+    "PRIORITY_AGING": ("slow", "a number of seconds, or none"),
     "CONCURRENCY": ("many", "expected DJQUEUE_CONCURRENCY to be a whole number, got: 'many'"),
     "PROCESSES": ("-2", "with --pool processes, where --concurrency is the number of executors, got: -2"),
     "POOL": ("eventlet", "expected DJQUEUE_POOL to be one of processes, threads, asyncio, gevent, solo, got: "),
@@ -125,6 +130,7 @@ BAD: dict[str, tuple[str, str]] = {
     "SOFT_TIME_LIMIT": ("-1", "expected DJQUEUE_SOFT_TIME_LIMIT to be a number of seconds above 0, got: -1.0"),
     "MAX_TASKS_PER_CHILD": ("-1", "expected DJQUEUE_MAX_TASKS_PER_CHILD to be 1 or more, got: -1"),
     "MAX_MEMORY_PER_CHILD": ("1.5", "expected DJQUEUE_MAX_MEMORY_PER_CHILD to be a whole number, got: '1.5'"),
+    "AUTOSCALE": ("many", "expected DJQUEUE_AUTOSCALE to be MAX,MIN, two whole numbers, got: 'many'"),
     "BURST": ("maybe", "expected DJQUEUE_BURST to be one of true, on"),
     "BEAT": ("maybe", "expected DJQUEUE_BEAT to be one of true, on"),
     "DRAIN_TIMEOUT": ("-1", "expected DJQUEUE_DRAIN_TIMEOUT to be a number of seconds, 0 or more, got: -1"),

@@ -21,7 +21,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from djqueue import AsyncResult, shared_task
+from djqueue import AsyncResult
 from djqueue.decorator import define
 from djqueue.exceptions import EncodeError, TimeoutError
 from djqueue.models import ReadyTask, ScheduledTask, Task
@@ -354,20 +354,6 @@ def test_a_countdown_beyond_the_calendar_is_refused_and_the_transaction_stays_us
 
 
 class TestDefinitions:
-    @pytest.mark.parametrize(
-        "option",
-        ["rate_limit", "unique_key", "concurrency_key", "batch"],
-    )
-    def test_an_option_that_is_not_supported_yet_is_refused_by_name(self, option):
-        with pytest.raises(TypeError, match=f"option '{option}' is not supported by this release"):
-            shared_task(**{option: 1})(lambda: None)
-
-    @pytest.mark.parametrize("option", ["exchange", "routing_key"])
-    def test_a_call_option_that_is_not_supported_is_refused_by_name(self, db, option):
-        with pytest.raises(TypeError, match=f"'{option}'"):
-            noop.apply_async(**{option: 1})
-        assert not Task.objects.exists()
-
     @pytest.mark.parametrize(
         ("options", "message"),
         [

@@ -14,7 +14,8 @@ from django.test import Client
 from django.utils import timezone
 
 from djqueue import chain
-from djqueue.admin import actions, clearing, confirming, filters, searching, tasks
+from djqueue.admin import actions, confirming, filters, searching, tasks
+from djqueue.control import purging
 from djqueue.doctor import check_invariants
 from djqueue.models import (
     CancelledTask,
@@ -371,7 +372,7 @@ def queue_act(client: Client, queue: Queue, action: str, **given: str) -> Any:
 
 
 def test_a_queue_is_paused_until_a_time_and_resumed(operator: Client) -> None:
-    queue = Queue.objects.create(name="a/b queue")
+    queue = Queue.objects.create(name="a/b:queue")
     response = operator.post(page_of(queue).replace("/change/", "/act/"), {"action": "pause"})
     assert "Workers start nothing from it until then" in response.content.decode()
     queue_act(operator, queue, "pause", until_0="2090-01-02", until_1="03:00")
@@ -392,7 +393,7 @@ def test_a_pause_that_has_ended_is_asked_again(operator: Client) -> None:
 
 
 def test_purge_cancels_the_line_once_its_name_is_typed(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clearing, "BATCH", 2)
+    monkeypatch.setattr(purging, "BATCH", 2)
     queue = Queue.objects.create(name="mail")
     ready = [new_task(queue="mail", priority=number) for number in range(5)]
     chain(identity.s(1), identity.s()).apply_async(queue="mail")

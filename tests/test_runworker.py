@@ -134,9 +134,7 @@ def test_an_option_that_makes_no_sense_is_an_error_that_names_it(
     assert not Worker.objects.exists()
 
 
-@pytest.mark.parametrize(
-    "options", [["-P", "eventlet"], ["--loglevel", "loud"], ["-c", "many"], ["--autoscale", "3,1"]]
-)
+@pytest.mark.parametrize("options", [["-P", "eventlet"], ["--loglevel", "loud"], ["-c", "many"]])
 def test_an_option_that_does_not_exist_is_an_error_with_the_usage(workers: Workers, options: list[str]) -> None:
     worker = workers.start(*options)
 

@@ -17,8 +17,8 @@ from psycopg import OperationalError
 from djqueue.control import revoke
 from djqueue.histogram import LONGEST_STEP, bounds_of, percentile, step_of
 from djqueue.models import Statistic
-from djqueue.records import Claim, Outcome
-from djqueue.store.tally import Tallied, append, fold, prune_statistics
+from djqueue.records import Claim, Outcome, Tallied
+from djqueue.store.tally import append, fold, prune_statistics
 from djqueue.worker.tally import Tally
 from djqueue.worker.upkeep import write_tally
 

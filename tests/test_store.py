@@ -35,6 +35,7 @@ from djqueue.store.cancel import forget_notes
 from djqueue.store.claim import claim
 from djqueue.store.exchange import exchange
 from djqueue.store.lose import lose
+from djqueue.store.pauses import read_pauses
 from djqueue.store.promote import promote
 from djqueue.store.prune import prune
 from djqueue.store.reclaim import reclaim, reclaim_orphaned
@@ -719,7 +720,7 @@ class TestLanes:
             " ('open', NULL), ('paused', 'infinity'), ('for an hour', now() + interval '1 hour'),"
             " ('over', now() - interval '1 second')"
         )
-        assert session(lanes.paused_queues) == {"paused", "for an hour"}
+        assert {pause.name for pause in session(read_pauses)} == {"paused", "for an hour"}
 
 
 class TestFloor:
@@ -969,7 +970,7 @@ class TestTheDatabaseRefuses:
             "UPDATE djqueue_task SET queue = ''",
             "UPDATE djqueue_runningtask SET attempt = 0",
             "INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)"
-            " SELECT now(), id, 0, 4 FROM djqueue_task",
+            " SELECT now(), id, 0, 5 FROM djqueue_task",
         ],
     )
     def test_a_row_that_cannot_be(self, session, worker, statement):
@@ -1006,7 +1007,7 @@ def test_each_table_says_in_the_database_what_it_is_for(db):
             "SELECT relname, obj_description(oid) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'djqueue%%'"
         )
         comments = dict(cursor.fetchall())
-    assert len(comments) == 13
+    assert len(comments) == 24
     assert all(comments.values()), comments
 
 

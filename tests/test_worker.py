@@ -175,7 +175,7 @@ def test_a_bound_task_knows_its_request(worker: WorkerProcess) -> None:
         "retries": 0,
         "called_directly": False,
         "hostname": Worker.objects.get(pid=worker.pid).name,
-        "delivery_info": {"routing_key": "default", "priority": 7, "redelivered": False},
+        "delivery_info": {"exchange": "", "routing_key": "default", "priority": 7, "redelivered": False},
         "unknown": None,
         "pid": worker.executors()[0].pid,
     }

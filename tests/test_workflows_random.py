@@ -170,9 +170,21 @@ def assert_as_expected(result: Any, expected: Any) -> None:
         assert result.get(timeout=60) == needed(expected)
 
 
+def ignores_alone(plan: Any) -> bool:
+    """Whether a task that nothing depends on raises ``Ignore``, which leaves no result to wait for."""
+    match plan:
+        case Call(how):
+            return how == "ignore"
+        case Group(members):
+            return any(map(ignores_alone, members))
+    return False
+
+
 def run(plan: Any) -> None:
     if size(plan) > MOST_STEPS:
         return
+    if ignores_alone(plan):
+        plan = Chain([plan, Call()])
     reference = Reference()
     expected = reference.value(plan, NOTHING, itertools.count())
     result = reference.build(plan, itertools.count()).apply_async()

@@ -19,6 +19,8 @@ DJQUEUE: dict[str, Any] = {
         "tests.site.celery_tasks",
         "tests.site.guarantee_tasks",
         "tests.site.pool_tasks",
+        "tests.site.cluster_limits",
+        "tests.site.routing_tasks",
     ],
     **_given["djqueue"],
 }

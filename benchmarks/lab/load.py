@@ -7,6 +7,7 @@ database's clock. The start of the worker is not counted; the time in which it l
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 import psycopg
@@ -17,7 +18,8 @@ from .workers import Worker
 
 TABLES = (
     "djqueue_task, djqueue_readytask, djqueue_scheduledtask, djqueue_runningtask, djqueue_taskresult, "
-    "djqueue_taskattempt, djqueue_waitingtask, djqueue_taskgroup, djqueue_statistic"
+    "djqueue_taskattempt, djqueue_waitingtask, djqueue_taskgroup, djqueue_parkedtask, djqueue_concurrencyslot, "
+    "djqueue_rategate, djqueue_statistic"
 )
 SETTLED = """
 SELECT count(*), extract(epoch FROM clock_timestamp())::double precision
@@ -47,7 +49,12 @@ class Load(NamedTuple):
 
 def empty(connection: psycopg.Connection) -> None:
     """Forget all tasks, and write out what earlier runs have left to write."""
-    connection.execute(f"TRUNCATE {TABLES}")
+    emptied = False
+    while not emptied:
+        # A worker that looks at the queue meanwhile takes its locks in an order of its own.
+        with suppress(psycopg.errors.DeadlockDetected):
+            connection.execute(f"TRUNCATE {TABLES}")
+            emptied = True
     connection.execute("CHECKPOINT")
 
 

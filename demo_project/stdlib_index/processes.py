@@ -47,11 +47,15 @@ def check_alive(process: subprocess.Popen[bytes]) -> None:
         )
 
 
-def stop_on_sigterm() -> None:
-    """Leave by way of the ``finally`` blocks on SIGTERM and on a closed terminal, as on Ctrl-C."""
+def stop_on_signals() -> None:
+    """Leave by way of the ``finally`` blocks on SIGTERM and on a closed terminal, as on Ctrl-C.
+
+    SIGINT too is set, because a shell lets what it starts in the background ignore it.
+    """
 
     def leave(signum: int, frame: FrameType | None) -> None:
         sys.exit(128 + signum)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGHUP, leave)

@@ -179,7 +179,7 @@ def line_cells(queue: overview.QueueNow) -> list[str]:
         display.duration(queue.line.oldest),
         count(queue.line.running),
         count(queue.scheduled),
-        display.moment(queue.paused_until),
+        display.pause_end(queue.paused_until),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.admin.utils import quote
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -16,6 +17,7 @@ from django.utils.timezone import is_aware, localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from djqueue.control.pausing import FOREVER
 from djqueue.states import Ending, State
 
 EMPTY = "-"
@@ -93,6 +95,13 @@ def moment(time: datetime | None) -> str:
     if time is None:
         return EMPTY
     return date_format(localtime(time) if is_aware(time) else time, "Y-m-d H:i:s")
+
+
+def pause_end(until: datetime | None) -> str:
+    """Return when a pause ends, "-" where there is none or it is over."""
+    if until is None or until <= timezone.now():
+        return EMPTY
+    return _("until resumed") if until >= FOREVER else moment(until)
 
 
 def duration(length: timedelta | None) -> str:

@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from djqueue.conf import settings
-from djqueue.models import Queue, ReadyTask, RunningTask, ScheduledTask, TaskResult, WaitingTask, Worker
+from djqueue.models import ParkedTask, Queue, ReadyTask, RunningTask, ScheduledTask, TaskResult, WaitingTask, Worker
+from djqueue.routing import front_of
 from djqueue.states import State
 
 from .display import STATE_WORDS
@@ -30,25 +31,27 @@ WORKERS_OFFERED = 100
 FILTERED_STATES = {state.name.lower(): state for state in State}
 
 
-def standing_in(state: State) -> QuerySet[Any]:
-    """Return the narrow rows of the tasks that stand in ``state``."""
+def newest_in(state: State) -> list[QuerySet[Any]]:
+    """Return the narrow rows of the tasks that stand in ``state``, the newest of each table first, by its index."""
     match state:
-        case State.WAITING:
-            return WaitingTask.objects.all()
+        case State.WAITING:  # for another, or for a limit
+            return [model.objects.order_by("-task_id") for model in (WaitingTask, ParkedTask)]
         case State.SCHEDULED:
-            return ScheduledTask.objects.all()
+            return [ScheduledTask.objects.order_by("-task_id")]
         case State.READY:
-            return ReadyTask.objects.all()
+            return [ReadyTask.objects.order_by("-task_id")]
         case State.RUNNING:
-            return RunningTask.objects.all()
-    return TaskResult.objects.filter(state=state)
+            return [RunningTask.objects.order_by("-task_id")]
+        case State.SUCCEEDED:
+            return [TaskResult.objects.filter(state=state).order_by("-task_id")]
+    # What did not succeed has an index by when it ended.
+    return [TaskResult.objects.filter(state=state).exclude(state=State.SUCCEEDED).order_by("-finished_at")]
 
 
-def newest_in(state: State) -> QuerySet[Any]:
-    """Return the newest of these rows, by an index of theirs: what did not succeed by when it ended."""
-    if state in (State.FAILED, State.CANCELLED):
-        return standing_in(state).exclude(state=State.SUCCEEDED).order_by("-finished_at")
-    return standing_in(state).order_by("-task_id")
+def ids_of_newest(state: State, number: int) -> QuerySet[Any]:
+    """Return the ids of so many of them, of each table."""
+    first, *others = [rows.values("task_id")[:number] for rows in newest_in(state)]
+    return first.union(*others, all=True) if others else first
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -70,15 +73,16 @@ class StateFilter(admin.SimpleListFilter):
         state = FILTERED_STATES[value]
         if state is State.READY and (queue := request.GET.get(QueueFilter.parameter_name)):
             # The same rows as without, by the line's only index.
-            return queryset.filter(pk__in=standing_in(state).filter(queue=queue).values("task_id"))
+            lines = [queue, front_of(queue)]
+            return queryset.filter(pk__in=ReadyTask.objects.filter(queue__in=lines).values("task_id"))
         if not queryset.query.where and not request.GET.get(SEARCH_VAR):
             # Alone, it lists the newest of the narrow table. Were that not said here, the planner might walk all
             # tasks until it meets them.
-            return queryset.filter(pk__in=newest_in(state).values("task_id")[: LISTED + 1])
-        newest = newest_in(state).using(settings.DATABASE).values_list("task_id", flat=True)
-        if newest[LOOKED_AT : LOOKED_AT + 1]:
-            note_bound(request, LOOKED_AT, STATE_WORDS[state])
-        return queryset.filter(pk__in=newest_in(state).values("task_id")[:LOOKED_AT])
+            return queryset.filter(pk__in=ids_of_newest(state, LISTED + 1))
+        for rows in newest_in(state):
+            if rows.using(settings.DATABASE).values_list("task_id")[LOOKED_AT : LOOKED_AT + 1]:
+                note_bound(request, LOOKED_AT, STATE_WORDS[state])
+        return queryset.filter(pk__in=ids_of_newest(state, LOOKED_AT))
 
 
 class QueueFilter(admin.SimpleListFilter):

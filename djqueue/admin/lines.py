@@ -8,19 +8,21 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
-from djqueue.routing import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from djqueue.routing import FRONT, HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 COUNTED = 10_000
 
-# Why this shape. Both looks into the line go by its primary key: the count stops after COUNTED entries, and
-# the first in line is one probe for each possible priority, so neither grows with the line. There are about
-# as many running tasks as slots, so those are counted by their own table.
+# Why this shape. Both looks into the line go by its primary key: the count, with the front of the line, stops after
+# COUNTED entries, and the first in line is one probe for each possible priority, so neither grows with the line. There
+# are about as many running tasks as slots, so those are counted by their own table.
 LINES = """
 SELECT
     asked.name,
     (
         SELECT count(*)
-        FROM (SELECT FROM djqueue_readytask WHERE queue = asked.name LIMIT %(counted)s + 1) AS line
+        FROM (
+            SELECT FROM djqueue_readytask WHERE queue IN (asked.name, asked.name || %(front)s) LIMIT %(counted)s + 1
+        ) AS line
     ),
     (
         SELECT clock_timestamp() - min(task.created_at)
@@ -60,6 +62,7 @@ def read_lines(database: str, queues: Sequence[str], counted: int = COUNTED) -> 
         "counted": counted,
         "lowest": LOWEST_PRIORITY,
         "highest": HIGHEST_PRIORITY,
+        "front": FRONT,
     }
     with connections[database].cursor() as cursor:
         cursor.execute(LINES, values)

@@ -16,6 +16,7 @@ from djqueue.doctor import queue as doctor_queue
 from djqueue.doctor import schedules as doctor_schedules
 from djqueue.doctor import server as doctor_server
 from djqueue.models import Schedule, Worker
+from djqueue.routing import line_of
 
 from .failures import Failures, read_failures
 from .lines import Line, read_lines
@@ -84,7 +85,7 @@ def read_queues(database: str) -> list[QueueNow]:
         cursor.execute(KNOWN, (QUEUES_SHOWN,))
         known: dict[str, Any] = dict(cursor.fetchall())
         cursor.execute(IN_LINE, (QUEUES_SHOWN,))
-        in_line = [name for (name,) in cursor.fetchall()]
+        in_line = [line_of(name) for (name,) in cursor.fetchall()]
         cursor.execute(DUE, (DUE_LOOKED_AT,))
         due: dict[str, int] = dict(cursor.fetchall())
     names = sorted({*known, *in_line, *due})[:QUEUES_SHOWN]

@@ -20,22 +20,28 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
+from djqueue.control.pausing import FOREVER, pause, resume
+from djqueue.control.purging import purge_for
 from djqueue.models import Queue
 
 from . import display
-from .clearing import drop_all_ready, pause, resume
 from .lines import COUNTED, Line, read_lines
 from .readonly import ReadOnlyAdmin
 
 PAUSE_FOR = timedelta(hours=1)
 """What the form proposes."""
+MOST_SECONDS = 20.0
+"""Time that a request may take to purge; what is left then is for the next."""
 
 
 class PauseForm(forms.Form):
-    until = forms.SplitDateTimeField(label=_("Pause until"), widget=AdminSplitDateTime)
+    until = forms.SplitDateTimeField(
+        label=_("Pause until"), required=False, widget=AdminSplitDateTime,
+        help_text=_("Empty: until it is resumed."),
+    )  # fmt: skip
 
     def clean_until(self) -> datetime:
-        until: datetime = self.cleaned_data["until"]
+        until: datetime = self.cleaned_data["until"] or FOREVER
         if until <= timezone.now():
             raise ValidationError(_("Expected a time that lies ahead."))
         return until
@@ -131,15 +137,15 @@ class QueueAdmin(ReadOnlyAdmin):
 
     def _carry_out(self, request: HttpRequest, step: Step, queue: Any, values: dict[str, Any]) -> None:
         if step.name == "pause":
-            pause(queue.name, values["until"])
+            pause(queue=queue.name, until=values["until"])
             said = gettext("%(queue)s is paused.") % {"queue": queue.name}
-            self.log_change(request, queue, f"Paused until {values['until'].isoformat()}.")
+            self.log_change(request, queue, f"Paused until {display.pause_end(values['until'])}.")
         elif step.name == "resume":
-            resume(queue.name)
+            resume(queue=queue.name)
             said = gettext("%(queue)s goes on.") % {"queue": queue.name}
             self.log_change(request, queue, "Resumed.")
         else:
-            dropped, left = drop_all_ready(queue.name)
+            dropped, left = purge_for(queue.name, MOST_SECONDS)
             self.log_change(request, queue, f"Purged: {dropped} tasks cancelled.")
             said = ngettext(
                 "%(count)s task of %(queue)s is cancelled.", "%(count)s tasks of %(queue)s are cancelled.", dropped
@@ -160,7 +166,7 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("paused until"))
     def paused(self, queue: Queue) -> str:
-        return display.moment(queue.paused_until)
+        return display.pause_end(queue.paused_until)
 
     @admin.display(description=_("ready"))
     def ready(self, queue: Any) -> str:

@@ -13,10 +13,11 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from djqueue.models import RunningTask, ScheduledTask, TaskAttempt, TaskResult, WaitingTask, Worker
+from djqueue.models import ParkedTask, RunningTask, ScheduledTask, TaskAttempt, TaskResult, WaitingTask, Worker
 from djqueue.observability.picture import draw
 from djqueue.observability.tree import folded, read_tree
 from djqueue.states import Ending, ScheduleReason, State
+from djqueue.store.gates import SEPARATOR
 
 from . import arguments, display
 from .tracebacks import error_details
@@ -28,6 +29,7 @@ REASON_WORDS = {
     ScheduleReason.ETA: _("as asked"),
     ScheduleReason.RETRY: _("before its next attempt"),
     ScheduleReason.RATE: _("held back by a rate limit"),
+    ScheduleReason.PAUSED: _("its name or key is paused"),
 }
 
 Moment = tuple[datetime | None, str, Any]
@@ -98,7 +100,7 @@ def _standing(task: Any) -> Iterator[Moment]:
         case State.READY:
             yield None, "ready", gettext("stands in line")
         case State.WAITING:
-            yield None, "waiting", gettext("waits for another")
+            yield None, "waiting", gettext("waits")
 
 
 def worker_name(database: str, worker_id: int) -> str:
@@ -134,6 +136,12 @@ def place_of(task: Any) -> SafeString | str:
             waiting = WaitingTask.objects.using(database).filter(**place).first()
             if waiting is not None:
                 return format_html("{} {}", gettext("waits for"), waiting.waits_for)
+            parked = ParkedTask.objects.using(database).filter(**place).first()
+            if parked is not None:
+                return gettext("held back by %(gate)s since %(parked_at)s") % {
+                    "gate": parked.gate.replace(SEPARATOR, " ").strip(),
+                    "parked_at": display.moment(parked.parked_at),
+                }
     return display.EMPTY
 
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings as django_settings
 
 from djqueue.conf import settings
-from djqueue.enqueue import prepare_by_name
+from djqueue.drafts import prepare_by_name
 from djqueue.records import NewTask
 from djqueue.schedules.due import Rule, Verdict, judge
 from djqueue.schedules.rules import Fate, Misfire, Overlap

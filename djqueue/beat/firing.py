@@ -29,6 +29,7 @@ from djqueue.store.beat import (
     tell_beats,
     unfinished,
 )
+from djqueue.store.rename_runs import rename_runs
 
 from .decide import BROKEN, HELD, Decision, begin, decide, note_of, prepared
 
@@ -115,10 +116,27 @@ def _write(connection: BaseDatabaseWrapper, decisions: Sequence[Decision]) -> li
         for slot, task in decision.tasks.items()
         if (decision.row.id, slot) in new
     ]  # fmt: skip
-    if tasks:
-        insert_prepared(connection, tasks)
+    if tasks and (found := insert_prepared(connection, tasks)):
+        runs = _found_instead(connection, runs, found)
+        fired = {schedule_id: _renamed(its, found) for schedule_id, its in fired.items()}
     advance(connection, [_counted(decision.step, fired.get(decision.row.id, ())) for decision in decisions])
     return runs
+
+
+def _found_instead(connection: BaseDatabaseWrapper, runs: list[Run], found: dict[str, str]) -> list[Run]:
+    """Note the slots whose unique task was there already, with that task."""
+    renamed = _renamed(runs, found)
+    rename_runs(connection, [new for old, new in zip(runs, renamed, strict=True) if new is not old])
+    return renamed
+
+
+def _renamed(runs: Sequence[Run], found: dict[str, str]) -> list[Run]:
+    return [
+        run._replace(task_id=found[run.task_id], note="a unique task was there already")
+        if run.task_id is not None and run.task_id in found
+        else run
+        for run in runs
+    ]
 
 
 def _counted(step: Step, fired: Sequence[Run]) -> Step:
@@ -151,9 +169,11 @@ def run_now(schedule_id: int, using: str | None = None) -> str | None:
             return None
         now = database_clock(connection.alias)
         task = prepared(row._replace(jitter=0.0), now, now)
-        insert_runs(connection, [Run(row.id, now, Fate.BY_HAND, task.id)])
-        insert_prepared(connection, [task])
+        run = Run(row.id, now, Fate.BY_HAND, task.id)
+        insert_runs(connection, [run])
+        if found := insert_prepared(connection, [task]):
+            (run,) = _found_instead(connection, [run], found)
         held = now + HELD if row.held else None
-        advance(connection, [Step(row.id, row.next_run_at, held, True, now, task.id, runs=1)])
+        advance(connection, [Step(row.id, row.next_run_at, held, True, now, run.task_id, runs=1)])
         tell_beats(connection.alias)
-    return task.id
+    return run.task_id

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 from djqueue.results import GroupResult
 
 from .applying import apply_canvas
 from .chords import chord
+from .compound import Compound
 from .data import given, listed
-from .groups import group, tasks_item
+from .groups import group
 from .inplace import run_in_place
 from .signatures import Signature, as_signature
-from .stamping import StampingVisitor, merged, named
 from .steps import Step, in_sequence, size
 
 HANDED = ("root_id", "parent_id", "add_to_parent")
@@ -22,10 +21,8 @@ HANDED = ("root_id", "parent_id", "add_to_parent")
 
 
 @Signature.register_type("chain")
-class Chain(Signature):
+class Chain(Compound):
     """Steps one after the other. Made by ``chain`` and by ``|``."""
-
-    tasks = tasks_item()
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
         parts: Iterable[Any] = tasks
@@ -46,17 +43,6 @@ class Chain(Signature):
     def __length_hint__(self) -> int:
         return size(self.steps())
 
-    def spend(self) -> None:
-        super().spend()
-        for task in self.tasks:
-            task.spend()
-
-    def make_distinct(self, seen: set[int]) -> Any:
-        own = super().make_distinct(seen)
-        if own is self:
-            self.tasks = [task.make_distinct(seen) for task in self.tasks]
-        return own
-
     def hand_down(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         args, options = self._taken(args, options)
         links, errbacks = listed(options.pop("link", None)), listed(options.pop("link_error", None))
@@ -71,14 +57,6 @@ class Chain(Signature):
             for callback in links:
                 parts[-1].link(as_signature(callback))
 
-    def copied(self, *, deep: bool, fresh: bool = False) -> Any:
-        copy = super().copied(deep=deep, fresh=fresh)
-        copy["kwargs"] = {**self.kwargs, "tasks": [task.copied(deep=deep, fresh=fresh) for task in self.tasks]}
-        return copy
-
-    def _copy_arguments(self, copy: dict[str, Any]) -> None:
-        copy["args"] = deepcopy(self.args)
-
     def flattened(self) -> list[Signature]:
         """Return copies of the steps, with what is linked to the chain linked to them."""
         tasks = [task.clone() for task in self.tasks]
@@ -89,16 +67,6 @@ class Chain(Signature):
                 for task in tasks:
                     task.link_error(errback)
         return tasks
-
-    def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> Any:
-        found = {} if visitor is None else visitor.on_chain_start(self, **headers) or {}
-        stamps = merged(named(headers), named(found), append=append_stamps)
-        super().stamp(visitor, append_stamps, **stamps)
-        for task in self.tasks:
-            task.stamp(visitor, append_stamps, **stamps)
-        if visitor is not None:
-            visitor.on_chain_end(self, **stamps)
-        return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.apply_async(args, kwargs) if self.tasks else None

@@ -8,10 +8,10 @@ from copy import deepcopy
 from typing import Any
 
 from .applying import apply_canvas, apply_stream
+from .compound import Compound
 from .data import given, listed
 from .inplace import run_in_place
 from .signatures import Signature, as_signature
-from .stamping import StampingVisitor, merged, named
 from .steps import Fork, Step, side_by_side, size
 
 
@@ -56,23 +56,9 @@ class Stream:
         return list(self)
 
 
-def tasks_item() -> Any:
-    """Return a property that is the list of signatures a canvas consists of."""
-
-    def read(self: Signature) -> Any:
-        return self.kwargs["tasks"]
-
-    def write(self: Signature, value: Any) -> None:
-        self.kwargs["tasks"] = value
-
-    return property(read, write)
-
-
 @Signature.register_type()
-class group(Signature):
+class group(Compound):
     """Signatures to apply at the same time: ``group(a, b)``, or of a list or generator. Its result is their list."""
-
-    tasks = tasks_item()
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
         members: Any = tasks[0] if len(tasks) == 1 else tasks
@@ -102,17 +88,6 @@ class group(Signature):
         """Whether members are made while it is applied."""
         return isinstance(self.tasks, Stream)
 
-    def spend(self) -> None:
-        super().spend()
-        for task in self.tasks:
-            task.spend()
-
-    def make_distinct(self, seen: set[int]) -> Any:
-        own = super().make_distinct(seen)
-        if own is self:
-            self.tasks = [task.make_distinct(seen) for task in self.tasks]
-        return own
-
     def hand_down(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         args, options = self._taken(args, options)
         links = listed(options.pop("link", None))
@@ -120,14 +95,6 @@ class group(Signature):
             task.hand_down(args, kwargs, options)
         for callback in links:
             self.link(as_signature(callback))
-
-    def copied(self, *, deep: bool, fresh: bool = False) -> Any:
-        copy = super().copied(deep=deep, fresh=fresh)
-        copy["kwargs"] = {**self.kwargs, "tasks": [task.copied(deep=deep, fresh=fresh) for task in self.tasks]}
-        return copy
-
-    def _copy_arguments(self, copy: dict[str, Any]) -> None:
-        copy["args"] = deepcopy(self.args)
 
     def set_immutable(self, immutable: bool) -> None:
         for task in self.tasks:
@@ -149,16 +116,6 @@ class group(Signature):
         for task in self.tasks:
             task.set(countdown=countdown)
             countdown = countdown + step if stop is None or countdown + step <= stop else start
-        return self
-
-    def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> Any:
-        found = {} if visitor is None else visitor.on_group_start(self, **headers) or {}
-        stamps = merged(named(headers), named(found), append=append_stamps)
-        super().stamp(visitor, append_stamps, **stamps)
-        for task in self.tasks:
-            task.stamp(visitor, append_stamps, **stamps)
-        if visitor is not None:
-            visitor.on_group_end(self, **stamps)
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from djqueue import registry
 from djqueue.calls import check_call_limits
-from djqueue.enqueue import new_task, with_defaults
+from djqueue.conf import settings
+from djqueue.drafts import limits_by_name, new_task, with_defaults
+from djqueue.limits import stream_of
 from djqueue.planned import Errbacks, PlannedGroup, PlannedTask, Takes
 from djqueue.records import NewTask
 
@@ -110,6 +112,7 @@ def _task_of(sig: SignatureData, id: str, options: dict[str, Any], first: tuple[
     """Return the row of a task; it gets ``first``, and will get so many values, in front of its arguments."""
     definition: TaskDefinition | None = sig._type or registry.find(sig["task"])
     args, kwargs = (*first, *sig.args), dict(sig.kwargs)
+    limits = limits_by_name(sig["task"], args, kwargs, values)
     if definition is not None:
         if definition.typing:
             definition.check_call(((None,) * values) + args, kwargs)
@@ -119,7 +122,19 @@ def _task_of(sig: SignatureData, id: str, options: dict[str, Any], first: tuple[
         args = (*first, *own)
     if options.get("root_id") == id:
         options["root_id"] = None
-    return new_task(sig["task"], args, kwargs, id, options, None)
+    return _step(new_task(sig["task"], args, kwargs, id, options, None, limits))
+
+
+def _step(task: NewTask) -> NewTask:
+    """Return a task that is started where others end. Raises ``TypeError`` or ``ValueError`` for one that cannot be."""
+    if task.unique is not None:
+        raise TypeError(
+            f"{task.name} is unique, and so cannot be a step of a workflow, which would wait for ever if another task "
+            "holds the key. Give the step .set(unique=False)."
+        )
+    if task.queue in settings.BROADCAST_QUEUES:
+        raise ValueError(f"expected a step of a workflow to go to one worker, got {task.name} to all of {task.queue!r}")
+    return task
 
 
 def planned_errback(errback: Any) -> dict[str, Any]:
@@ -130,12 +145,17 @@ def planned_errback(errback: Any) -> dict[str, Any]:
         sig, options = SignatureData(APPLY, (dict(sig),)), {}
     definition = registry.find(sig["task"])
     args, kwargs = tuple(sig.args), dict(sig.kwargs)
+    limits = {}
     kept = {name: value for name, value in options.items() if name not in OWN}
     if definition is not None:
         kept = with_defaults(definition, args, kwargs, kept)
         told = 3 if is_told_the_error(definition, len(args) + len(kwargs)) else 1
-        args, kwargs = _stored(definition, sig, before=0 if sig.immutable else told)
-    row = new_task(sig["task"], args, kwargs, None, kept, None)
+        before = 0 if sig.immutable else told
+        limits = definition.limits.stored(args, kwargs, before)
+        args, kwargs = _stored(definition, sig, before=before)
+        if stream_of(limits):  # the failure that makes it comes at no time that has a place in a stream
+            limits = {name: value for name, value in limits.items() if name == "rate_key"}
+    row = _step(new_task(sig["task"], args, kwargs, None, kept, None, limits))
     stored = {"task": row.name, "queue": row.queue, "priority": row.priority, "immutable": bool(sig.immutable)}
     texts = {"args": row.args, "kwargs": row.kwargs, "options": row.options or "{}"}
     return {**stored, **{name: json.loads(text) for name, text in texts.items()}}

@@ -9,11 +9,13 @@ from django.db import IntegrityError, connections, transaction
 
 from djqueue import signals
 from djqueue.conf import settings
-from djqueue.enqueue import announce, told_of
+from djqueue.drafts import told_of
+from djqueue.enqueue import announce
 from djqueue.planned import PlannedGroup, PlannedTask, as_group_rows, as_rows
 from djqueue.results import EnqueuedIn
 from djqueue.serializers import decode_arguments
 from djqueue.store.plant import make_durable, plant
+from djqueue.store.tickets import draw_tickets
 
 PLANT_BLOCK = 5000
 """Tasks of a workflow that are inserted with one statement."""
@@ -34,7 +36,12 @@ def enqueue_plan(
         signals.before_task_publish.send(name, **values)
     connection = connections[settings.DATABASE]
     # One statement is a transaction by itself; of several, or inside the caller's, it must be all or none.
-    alone = len(tasks) <= PLANT_BLOCK and not connection.in_atomic_block and connection.get_autocommit()
+    alone = (
+        len(tasks) <= PLANT_BLOCK
+        and not connection.in_atomic_block
+        and connection.get_autocommit()
+        and not any(planned.task.stream for planned in tasks)
+    )
     try:
         with nullcontext() if alone else transaction.atomic(using=connection.alias), connection.cursor() as cursor:
             for start in range(0, len(tasks), PLANT_BLOCK):
@@ -42,6 +49,7 @@ def enqueue_plan(
                 workflow_id = tasks[0].task.id if linked else None
                 planned_groups = "[]" if start else as_group_rows(groups)
                 plant(cursor, workflow_id, rows, planned_groups, lazily=streamed and alone)
+            draw_tickets(cursor, (planned.task for planned in tasks))
     except IntegrityError as error:
         raise ValueError(f"expected the ids of a workflow's tasks to be new, got one that is taken: {error}") from error
     enqueued_in = None

@@ -8,7 +8,7 @@ from djqueue.migrations._routines import CreateRoutines
 
 
 class Migration(PostgreSQLMigration):
-    dependencies = [("djqueue", "0006_workflows")]
+    dependencies = [("djqueue", "0009_control")]
 
     operations = [
         migrations.CreateModel(
@@ -67,5 +67,5 @@ class Migration(PostgreSQLMigration):
                 "verbose_name_plural": "queues",
             },
         ),
-        CreateRoutines("53ecc5795582"),
+        CreateRoutines("2134a0bff9e9"),
     ]

@@ -67,6 +67,14 @@ class ScheduledTask(models.Model):
                 name="djqueue_scheduled_reason", condition=models.Q(reason__in=[r.value for r in ScheduleReason])
             ),
         ]
+        # Few rows, or none: those that a pause has put off.
+        indexes = [
+            models.Index(
+                fields=["run_at", "task"],
+                name="djqueue_scheduled_paused",
+                condition=models.Q(reason=ScheduleReason.PAUSED),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.task_id} at {self.run_at:%Y-%m-%d %H:%M:%S}"

@@ -19,6 +19,10 @@ class TaskQuerySet(QuerySet["Task"]):
     def waiting(self) -> TaskQuerySet:
         return self.filter(waiting__isnull=False)
 
+    def parked(self) -> TaskQuerySet:
+        """Tasks that a limit holds back."""
+        return self.filter(parked__isnull=False)
+
     def scheduled(self) -> TaskQuerySet:
         return self.filter(scheduled__isnull=False)
 
@@ -37,10 +41,11 @@ class TaskQuerySet(QuerySet["Task"]):
             ~Exists(self._elsewhere("ScheduledTask")),
             ~Exists(self._elsewhere("TaskResult")),
             ~Exists(self._elsewhere("WaitingTask")),
+            ~Exists(self._elsewhere("ParkedTask")),
         )
 
     def with_state(self) -> TaskQuerySet:
-        """Annotate ``state_code``, a ``State``, by four index probes a row: meant for a page of rows."""
+        """Annotate ``state_code``, a ``State``, by five index probes a row: meant for a page of rows."""
         results = self._elsewhere("TaskResult")
         return self.annotate(
             state_code=Case(
@@ -48,6 +53,7 @@ class TaskQuerySet(QuerySet["Task"]):
                 When(Exists(self._elsewhere("RunningTask")), then=Value(State.RUNNING.value)),
                 When(Exists(self._elsewhere("ScheduledTask")), then=Value(State.SCHEDULED.value)),
                 When(Exists(self._elsewhere("WaitingTask")), then=Value(State.WAITING.value)),
+                When(Exists(self._elsewhere("ParkedTask")), then=Value(State.WAITING.value)),
                 default=Value(State.READY.value),
                 output_field=models.SmallIntegerField(),
             )

@@ -9,6 +9,7 @@ import django
 
 import djqueue
 from djqueue import events, signals
+from djqueue.control.catalogue import CONTROL, find
 from djqueue.records import Claim, Outcome
 from djqueue.serializers import decode
 from djqueue.states import Ending
@@ -152,6 +153,30 @@ def reclaimed(event: events.WorkerReclaimed) -> None:
         event.requeued,
         event.failed,
     )
+
+
+@events.subscribe(events.CommandTaken)
+def command_taken(event: events.CommandTaken) -> None:
+    given = ", ".join(f"{name}={value!r}" for name, value in event.arguments.items())
+    logger.log(_level_of(event.name), "command %s(%s)", event.name, given)
+
+
+def _level_of(command: str) -> int:
+    try:
+        return logging.INFO if find(command).kind == CONTROL else logging.DEBUG
+    except LookupError:
+        return logging.INFO  # the site's own, which the worker does not know
+
+
+@events.subscribe(events.PoolScaled)
+def pool_scaled(event: events.PoolScaled) -> None:
+    logger.info("worker %s: %d executors instead of %d, because %s", event.name, event.after, event.before, event.why)
+
+
+@events.subscribe(events.ComponentBroken)
+def component_broken(event: events.ComponentBroken) -> None:
+    then = "it is given up" if event.again_in is None else f"it starts again in {event.again_in:g} s"
+    logger.error("the component %s failed; %s\n%s", event.component, then, event.error)
 
 
 @events.subscribe(events.PruningFailed)

@@ -31,6 +31,7 @@ SELECT
         WHEN result.state = 7 THEN 'cancelled'
         WHEN EXISTS (SELECT FROM djqueue_runningtask WHERE task_id = task.id) THEN 'running'
         WHEN waiting.task_id IS NOT NULL THEN 'waiting'
+        WHEN EXISTS (SELECT FROM djqueue_parkedtask WHERE task_id = task.id) THEN 'waiting'
         WHEN EXISTS (SELECT FROM djqueue_scheduledtask WHERE task_id = task.id) THEN 'scheduled'
         ELSE 'ready'
     END,

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
 
+from .arrays import array_literal
 from .follow import FOLLOW
 from .functions import Block
-from .settle import array_literal
 from .values import REPR, VALUES, in_front
 
 LOCK_CLASS = 1684697445

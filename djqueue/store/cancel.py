@@ -11,14 +11,17 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
 
+from djqueue.routing import FRONT
+
 from .advance import advance_with, lock_workflows_of
+from .gates import vacate_with
 
 # Why this shape. A waiting task is cancelled by whoever locks the row of its place, so a claim and a cancellation never
 # both have it. The line has no index by task; one lane is read for all tasks of it at once, which takes the longer
 # the more stand in it. What is running, or being claimed just now, or not known at all, gets a note, which the next
 # claim of it honours. What a step of a workflow waited for is kept with its error, so that it can be put back. 7 is
 # `State.CANCELLED`.
-CANCEL = """
+CANCEL = f"""
 WITH asked AS MATERIALIZED (
     SELECT id FROM unnest(%(ids)s::uuid[]) AS asked (id)
     WHERE NOT EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = asked.id)
@@ -41,13 +44,24 @@ unreleased AS (
     ))
     RETURNING task_id, attempt, to_jsonb(djqueue_waitingtask) AS place
 ),
+parked AS (
+    DELETE FROM djqueue_parkedtask
+    WHERE task_id = ANY (ARRAY(
+        SELECT waiting.task_id FROM djqueue_parkedtask AS waiting
+        WHERE waiting.task_id IN (SELECT id FROM asked)
+        FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING task_id, attempt
+),
 lane AS MATERIALIZED (
-    SELECT DISTINCT task.queue, task.priority
+    SELECT DISTINCT task.queue || part.suffix AS queue, task.priority
     FROM djqueue_task AS task
+    CROSS JOIN (VALUES (''), ('{FRONT}')) AS part (suffix)
     WHERE task.id IN (SELECT id FROM asked)
         AND NOT EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = task.id)
         AND NOT EXISTS (SELECT FROM djqueue_scheduledtask AS waiting WHERE waiting.task_id = task.id)
         AND NOT EXISTS (SELECT FROM djqueue_waitingtask AS waiting WHERE waiting.task_id = task.id)
+        AND NOT EXISTS (SELECT FROM djqueue_parkedtask AS waiting WHERE waiting.task_id = task.id)
 ),
 ready AS (
     DELETE FROM djqueue_readytask
@@ -63,13 +77,14 @@ ready AS (
 cancelled AS MATERIALIZED (
     SELECT task_id, attempt, place FROM unreleased
     UNION ALL SELECT task_id, attempt, NULL FROM scheduled
+    UNION ALL SELECT task_id, attempt, NULL FROM parked
     UNION ALL SELECT task_id, attempt, NULL FROM ready
 ),
 stored AS (
     INSERT INTO djqueue_taskresult (task_id, state, attempt, worker, error, finished_at)
     SELECT
         task_id, 7, attempt, '',
-        %(error)s::jsonb || CASE WHEN place IS NULL THEN '{}' ELSE jsonb_build_object('left', place) END,
+        %(error)s::jsonb || CASE WHEN place IS NULL THEN '{{}}' ELSE jsonb_build_object('left', place) END,
         clock_timestamp()
     FROM cancelled
 ),
@@ -91,7 +106,9 @@ noted AS (
 SELECT task_id::text FROM cancelled
 """
 
-JOINED = "SELECT id::text FROM djqueue_task WHERE id = ANY (%s::uuid[]) AND workflow_id IS NOT NULL"
+JOINED = """
+SELECT id::text FROM djqueue_task WHERE id = ANY (%s::uuid[]) AND (workflow_id IS NOT NULL OR options ? 'gate')
+"""
 
 # A note about a finished task has done its work; one about an unknown task is remembered for a while.
 FORGET = """
@@ -125,8 +142,9 @@ def cancel(
 ) -> set[str]:
     """Cancel tasks and return the ids of those that were waiting; they have ended with ``error`` (JSON text).
 
-    What waits for them ends with them. Tasks of workflows are cancelled when a transaction that is open has committed,
-    and are not in the answer then. For the others that have not finished a note is left.
+    What waits for them ends with them, and slots that they hold are handed on. Tasks of workflows, and those that may
+    hold a slot, are cancelled when a transaction that is open has committed, and are not in the answer then. For the
+    others that have not finished a note is left.
     """
     values = {"error": error, "terminate": terminate, "signum": signum}
     cursor.execute(JOINED, (list(ids),))
@@ -136,7 +154,7 @@ def cancel(
     alone = [task_id for task_id in ids if task_id not in set(joined)]
     cancelled = _cancel(cursor, alone, values) if alone else set()
     if cursor.db.in_atomic_block:
-        # Its workflow would stand still until this transaction ends.
+        # Its workflow, or its key, would stand still until this transaction ends.
         later = partial(cancel_later, cursor.db, joined, error, terminate=terminate, signum=signum)
         transaction.on_commit(later, using=cursor.db.alias)
         return cancelled
@@ -144,6 +162,7 @@ def cancel(
         lock_workflows_of(cursor, joined)
         ended = _cancel(cursor, joined, values)
         advance_with(cursor, ended)
+        vacate_with(cursor, ended)
     return cancelled | ended
 
 

@@ -1,4 +1,4 @@
-"""Conclude: settle tasks that others wait for, and let these others go on, in one statement."""
+"""Conclude: settle tasks that others wait for, or whose slots they wait for, and let these others go on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from djqueue.records import Outcome
 
 from .advance import ADVANCE
 from .functions import Block
+from .gates import VACATE
 from .settle import SETTLE, settle_parameters
 
 # Why this shape. Only what this worker still held goes on: a result that was settled by another must not be counted
@@ -22,6 +23,7 @@ CONCLUDE = Block(
     statements=f"""
 settled := ARRAY(SELECT id FROM {SETTLE.name}($1, $2, $3, $4, $5, $6, $7, $8, $9));
 PERFORM {ADVANCE.name}(settled::uuid[]);
+PERFORM {VACATE.name}(settled::uuid[], settled::uuid[]);
 RETURN QUERY SELECT unnest(settled);
 """,
 )
@@ -35,6 +37,8 @@ CALL = (
 async def conclude(
     connection: AsyncConnection, worker_id: int, worker_name: str, outcomes: Sequence[Outcome]
 ) -> set[str]:
-    """Do ``settle`` for tasks of workflows, whose followers are released or fail in the same transaction."""
+    """Do ``settle`` for tasks of workflows, whose followers are released or fail, and for tasks that hold a slot, which
+    is handed on, in the same transaction.
+    """
     cursor = await connection.execute(CALL, settle_parameters(worker_id, worker_name, outcomes))
     return {row[0] for row in await cursor.fetchall()}

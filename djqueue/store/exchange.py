@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from psycopg import AsyncConnection
 
-from djqueue.records import Claim, Lane, Outcome
+from djqueue.records import Claims, Lane, Outcome
 
-from .claim import CLAIM, claim_parameters
+from .claim import CLAIM, claim_parameters, with_limited
 from .conclude import CONCLUDE
 from .settle import SETTLE, settle_parameters
 
@@ -19,7 +19,8 @@ EXCHANGE = f"""
 SELECT
     id, NULL::integer AS attempt, NULL AS name, NULL AS args, NULL AS kwargs, NULL AS options, NULL AS queue,
     NULL::smallint AS priority, NULL::double precision AS created, NULL::double precision AS claimed, NULL AS context,
-    NULL::boolean AS in_workflow
+    NULL::boolean AS in_workflow, NULL::boolean AS holds_slot,
+    NULL AS gate
 FROM {SETTLE.name}(%s, %s, %s::uuid[], %s::integer[], %s::smallint[], %s::jsonb, %s::jsonb,
     %s::double precision[], %s::double precision[]) AS settled (id)
 UNION ALL
@@ -38,17 +39,13 @@ async def exchange(
     wanted: int,
     *,
     concluding: bool = False,
-) -> tuple[set[str], list[Claim]]:
+) -> tuple[set[str], Claims]:
     """Do ``settle``, or ``conclude``, and ``claim``; return the ids that were settled and the new claims."""
     cursor = await connection.execute(
         EXCHANGE_CONCLUDING if concluding else EXCHANGE,
         (*settle_parameters(worker_id, worker_name, outcomes), *claim_parameters(worker_id, lanes, wanted)),
     )
-    settled: set[str] = set()
-    claims: list[Claim] = []
-    for row in await cursor.fetchall():
-        if row[1] is None:
-            settled.add(row[0])
-        else:
-            claims.append(Claim._make(row))
-    return settled, claims
+    rows = await cursor.fetchall()
+    settled = {row[0] for row in rows if row[1] is None}
+    taken = [row for row in rows if row[1] is not None]
+    return settled, await with_limited(connection, worker_id, lanes, wanted, taken)

@@ -13,6 +13,7 @@ from djqueue.states import Ending
 
 from .advance import lock_workflow
 from .conclude import conclude
+from .gates import vacate
 from .plant import CALL as PLANT
 
 # Fenced like settling, and like there the lease is locked before the workflow: who reclaims it does so, too.
@@ -67,6 +68,8 @@ async def _step_back(connection: AsyncConnection, outcome: Outcome, grown: dict[
     values = {"id": outcome.id, "waits_for": grown["waits_for"], "workflow_id": grown["workflow_id"]}
     await connection.execute(STEP_BACK, values)
     await _plant(connection, grown)
+    # Also in an ordered stream: what takes its place may be the next of it.
+    await vacate(connection, [outcome.id], [outcome.id])
 
 
 async def _add(

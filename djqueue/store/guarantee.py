@@ -48,7 +48,7 @@ def is_held(cursor: CursorWrapper, worker_id: int, task_id: str, attempt: int) -
 
 
 def settle_own(
-    cursor: CursorWrapper, worker_id: int, worker_name: str, outcome: Outcome, *, in_workflow: bool = False
+    cursor: CursorWrapper, worker_id: int, worker_name: str, outcome: Outcome, *, concerns_others: bool = False
 ) -> bool:
     """Store how an attempt ended as part of the cursor's transaction; False if the worker holds it no longer.
 
@@ -56,7 +56,7 @@ def settle_own(
     """
     assert outcome.started is not None
     cursor.execute(
-        CONCLUDE_ONE if in_workflow else SETTLE_ONE,
+        CONCLUDE_ONE if concerns_others else SETTLE_ONE,
         (
             worker_id,
             worker_name,

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
@@ -15,6 +16,7 @@ from djqueue.records import NewTask
 from djqueue.states import ScheduleReason
 
 from .functions import Procedure
+from .tickets import draw_tickets
 
 STANDING_CURSOR = "_djqueue_cursor"
 COPY_FROM = 2000
@@ -120,10 +122,16 @@ def insert(cursor: CursorWrapper, task: NewTask) -> None:
 
 def insert_chosen(cursor: CursorWrapper, task: NewTask) -> bool:
     """Insert a task with all that a call can say, under an id that may be taken; False if it is."""
+    if task.stream is not None:
+        with transaction.atomic(using=cursor.db.alias):
+            inserted = insert_chosen(cursor, task._replace(stream=None))
+            if inserted:
+                draw_tickets(cursor, [task])
+        return inserted
     if task.run_at is None and task.run_in is None:
         cursor.execute(INSERT_CHOSEN, task[:11])
     else:
-        cursor.execute(INSERT_SCHEDULED, task)
+        cursor.execute(INSERT_SCHEDULED, task.columns)
     return bool(cursor.rowcount)
 
 
@@ -141,6 +149,7 @@ def insert_many(cursor: CursorWrapper, tasks: Iterable[NewTask]) -> int:
             cursor.execute(INSERT_MANY, [list(column) for column in columns[:10]])
         else:
             _copy(cursor, block)
+        draw_tickets(cursor, block)
     return total
 
 

@@ -13,6 +13,7 @@ PLACES = {
     "ready": "djqueue_readytask",
     "scheduled": "djqueue_scheduledtask",
     "waiting": "djqueue_waitingtask",
+    "parked": "djqueue_parkedtask",
     "running": "djqueue_runningtask",
     "finished": "djqueue_taskresult",
 }
@@ -103,6 +104,59 @@ RULES = (
             SELECT count(*) FROM djqueue_taskgroup AS inner_group
             WHERE inner_group.group_id = awaited.id AND inner_group.pending > 0
         )
+        """,
+    ),
+    Rule(
+        "slots-without-owner",
+        "slot(s) of concurrency keys are held by tasks that neither run nor are about to",
+        "A bug, or rows deleted by hand. Any live worker gives these slots back within a minute.",
+        """
+        SELECT slot.gate || ' #' || slot.number || ' (task ' || slot.task_id || ')'
+        FROM djqueue_concurrencyslot AS slot
+        WHERE NOT EXISTS (SELECT FROM djqueue_runningtask AS place WHERE place.task_id = slot.task_id)
+            AND NOT EXISTS (
+                SELECT FROM djqueue_parkedtask AS place
+                WHERE place.task_id = slot.task_id AND (place.gate <> slot.gate OR slot.gate LIKE 'stream %%')
+            )
+            AND NOT (slot.gate LIKE 'stream %%' AND EXISTS (
+                SELECT FROM djqueue_scheduledtask AS place WHERE place.task_id = slot.task_id
+            ))
+            AND NOT EXISTS (
+                SELECT FROM djqueue_readytask AS place
+                WHERE place.task_id = slot.task_id AND (place.queue LIKE '%%!' OR slot.gate LIKE 'stream %%')
+            )
+        """,
+    ),
+    Rule(
+        "parked-beside-free-slot",
+        "key(s) have tasks parked although a slot is free",
+        "A worker died at the wrong moment. Any live worker lets these tasks go on within a minute.",
+        """
+        SELECT first.gate || ' (' || first.slots || ' slots)'
+        FROM (
+            SELECT DISTINCT ON (parked.gate) parked.*
+            FROM djqueue_parkedtask AS parked
+            WHERE parked.gate LIKE 'key %%'
+            ORDER BY parked.gate, parked.rank, parked.seq
+        ) AS first
+        WHERE first.parked_at < clock_timestamp() - make_interval(secs => %(overdue)s) AND first.slots > (
+            SELECT count(*) FROM djqueue_concurrencyslot AS slot WHERE slot.gate = first.gate
+        )
+        """,
+    ),
+    Rule(
+        "parked-without-wakening",
+        "rate limit(s) hold tasks back that nobody will let go",
+        "A worker died at the wrong moment. Any live worker lets these tasks go on within a minute.",
+        """
+        SELECT parked.gate || ' (' || count(*) || ' tasks)'
+        FROM djqueue_parkedtask AS parked
+        WHERE (parked.gate LIKE 'task %%' OR parked.gate LIKE 'queue %%')
+            AND parked.parked_at < clock_timestamp() - make_interval(secs => %(overdue)s)
+            AND NOT EXISTS (
+                SELECT FROM djqueue_rategate AS known WHERE known.gate = parked.gate AND known.wakes_at IS NOT NULL
+            )
+        GROUP BY parked.gate
         """,
     ),
     Rule(

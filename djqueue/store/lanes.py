@@ -7,6 +7,7 @@ from collections.abc import Collection
 from psycopg import AsyncConnection
 
 from djqueue.records import Lane
+from djqueue.routing import line_of
 
 from .functions import Function
 
@@ -35,7 +36,6 @@ CALL = f"SELECT queue, priority FROM {GAPS.name}(%s::text[], %s::smallint[], %s:
 BEFORE_ALL = ("", -32768)
 AFTER_ALL = ("\U0010ffff", 32767)
 
-PAUSED = "SELECT name FROM djqueue_queue WHERE paused_until > statement_timestamp()"
 REGISTER = "INSERT INTO djqueue_queue (name) SELECT unnest(%s::text[]) ON CONFLICT (name) DO NOTHING"
 
 
@@ -55,11 +55,5 @@ async def discover(connection: AsyncConnection, known: Collection[tuple[str, int
         found += new
         seen.update((lane.queue, lane.priority) for lane in new)
     if found:
-        await connection.execute(REGISTER, (sorted({lane.queue for lane in found}),))
+        await connection.execute(REGISTER, (sorted({line_of(lane.queue) for lane in found}),))
     return found
-
-
-async def paused_queues(connection: AsyncConnection) -> set[str]:
-    """Return the names of the queues that nobody may claim from now."""
-    cursor = await connection.execute(PAUSED)
-    return {row[0] for row in await cursor.fetchall()}

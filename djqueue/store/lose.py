@@ -9,8 +9,9 @@ from psycopg import AsyncConnection
 from djqueue.records import Outcome
 
 from .advance import advance
+from .arrays import array_literal
 from .functions import Function
-from .settle import array_literal
+from .gates import vacate
 
 # Why this shape. Fenced and ordered like settling. Every loss leaves a row in TaskAttempt, and those rows are the
 # count that the crash limit looks at: no counter to keep in step. What was marked to run at most once fails at its
@@ -109,4 +110,5 @@ async def lose(
         fate = {row[0]: row[1] for row in await cursor.fetchall()}
         if failed := [task_id for task_id, for_good in fate.items() if for_good]:
             await advance(connection, failed)
+        await vacate(connection, fate, failed)
     return fate

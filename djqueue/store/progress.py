@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.db.backends.utils import CursorWrapper
 from psycopg import AsyncConnection
 
-from .settle import array_literal
+from .arrays import array_literal
 
 # Fenced like settling. It goes with the row when the attempt ends.
 NOTE = """

@@ -7,8 +7,11 @@ from datetime import datetime
 
 from django.db.backends.utils import CursorWrapper
 
+from djqueue.states import ScheduleReason
+
 # Why this shape. As cancelling: whoever locks the row of a task's place has it, so a claim or a promotion and this
 # never both move it; what is locked is left out. Ready tasks have no index by id: their lanes are read, once for all.
+# What a limit has let pass stays in front of its line, and what one holds back stays there: both are in their turn.
 RUN_NOW = """
 WITH due AS (
     DELETE FROM djqueue_scheduledtask
@@ -38,6 +41,7 @@ lane AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = task.id)
         AND NOT EXISTS (SELECT FROM djqueue_scheduledtask AS waiting WHERE waiting.task_id = task.id)
         AND NOT EXISTS (SELECT FROM djqueue_waitingtask AS waiting WHERE waiting.task_id = task.id)
+        AND NOT EXISTS (SELECT FROM djqueue_parkedtask AS waiting WHERE waiting.task_id = task.id)
 ),
 ready AS (
     DELETE FROM djqueue_readytask
@@ -52,14 +56,17 @@ ready AS (
 )
 """
 
+# As somebody asked: what a pause had put off would else come back when that ends.
 RESCHEDULE = f"""
 WITH {LANES},
 put_off AS (
     INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
-    SELECT %(run_at)s, task_id, attempt, 1 FROM ready
+    SELECT %(run_at)s, task_id, attempt, {ScheduleReason.ETA.value} FROM ready
 ),
 moved AS (
-    UPDATE djqueue_scheduledtask SET run_at = %(run_at)s
+    UPDATE djqueue_scheduledtask
+    SET run_at = %(run_at)s,
+        reason = CASE reason WHEN {ScheduleReason.PAUSED.value} THEN {ScheduleReason.ETA.value} ELSE reason END
     WHERE task_id = ANY (ARRAY(
         SELECT task_id FROM djqueue_scheduledtask
         WHERE task_id = ANY (%(ids)s::uuid[]) ORDER BY task_id FOR UPDATE SKIP LOCKED
@@ -98,38 +105,6 @@ in_line AS (
 SELECT id::text, queue FROM moved
 """
 
-IN_LINE = """
-SELECT task_id::text FROM djqueue_readytask WHERE queue = %s ORDER BY queue, priority, seq LIMIT %s
-"""
-
-# Plain tasks only: what waits for others has to be told. 7 is `State.CANCELLED`.
-PURGE = """
-WITH first AS MATERIALIZED (
-    SELECT line.ctid AS place, line.task_id, line.attempt
-    FROM djqueue_readytask AS line
-    WHERE line.queue = %(queue)s AND NOT coalesce((
-        SELECT workflow_id IS NOT NULL FROM djqueue_task WHERE id = line.task_id LIMIT 1
-    ), false)
-    ORDER BY line.queue, line.priority, line.seq
-    LIMIT %(limit)s
-    FOR UPDATE OF line SKIP LOCKED
-),
-gone AS (
-    DELETE FROM djqueue_readytask WHERE ctid = ANY (ARRAY(SELECT place FROM first))
-),
-stored AS (
-    INSERT INTO djqueue_taskresult (task_id, state, attempt, worker, error, finished_at)
-    SELECT task_id, 7, attempt, '', %(error)s::jsonb, clock_timestamp() FROM first
-),
-counted AS (
-    INSERT INTO djqueue_statistic (at, resolution, name, queue, cancelled)
-    SELECT date_trunc('minute', clock_timestamp()), 0, task.name, task.queue, count(*)
-    FROM first JOIN djqueue_task AS task ON task.id = first.task_id
-    GROUP BY task.name, task.queue
-)
-SELECT count(*) FROM first
-"""
-
 
 def run_now(cursor: CursorWrapper, ids: Sequence[str]) -> dict[str, str]:
     """Put scheduled tasks in line, whatever their time; return their queues by id."""
@@ -152,15 +127,3 @@ def move(
     """
     cursor.execute(MOVE, {"ids": list(ids), "queue": queue, "priority": priority})
     return dict(cursor.fetchall())
-
-
-def purge(cursor: CursorWrapper, queue: str, error: str, limit: int) -> int:
-    """Cancel the first tasks in a line, but for those of workflows; return how many. ``error`` is JSON text."""
-    cursor.execute(PURGE, {"queue": queue, "error": error, "limit": limit})
-    return int(cursor.fetchone()[0])
-
-
-def first_in_line(cursor: CursorWrapper, queue: str, limit: int) -> list[str]:
-    """Return the ids of the first tasks in a line."""
-    cursor.execute(IN_LINE, (queue, limit))
-    return [row[0] for row in cursor.fetchall()]

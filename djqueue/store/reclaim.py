@@ -11,8 +11,8 @@ from djqueue.records import Outcome
 from djqueue.serializers import encode_error
 
 from .advance import LOCK_ALL
+from .arrays import array_literal
 from .lose import lose
-from .settle import array_literal
 
 BATCH = 1000
 

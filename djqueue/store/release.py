@@ -8,8 +8,9 @@ from psycopg import AsyncConnection
 
 from djqueue.records import Outcome
 
+from .arrays import array_literal
 from .functions import Function
-from .settle import array_literal
+from .gates import vacate
 
 # Why this shape. Fenced and ordered like settling. The row gets a new place in line (a fresh seq): the floor protocol
 # forbids to bring an old one back. What was marked to run at most once has started, and is not released.
@@ -59,10 +60,13 @@ HELD = "SELECT task_id::text, attempt FROM djqueue_runningtask WHERE worker_id =
 async def release(connection: AsyncConnection, worker_id: int, outcomes: Sequence[Outcome]) -> set[str]:
     """Put attempts back in line and return the ids of those that the worker still held and that may run again."""
     ordered = sorted((o.id, o.attempt) for o in outcomes)
-    cursor = await connection.execute(
-        CALL, (worker_id, array_literal(o[0] for o in ordered), array_literal(str(o[1]) for o in ordered))
-    )
-    return {row[0] for row in await cursor.fetchall()}
+    async with connection.transaction():
+        cursor = await connection.execute(
+            CALL, (worker_id, array_literal(o[0] for o in ordered), array_literal(str(o[1]) for o in ordered))
+        )
+        released = {row[0] for row in await cursor.fetchall()}
+        await vacate(connection, released)
+    return released
 
 
 async def held_by(connection: AsyncConnection, worker_id: int) -> list[tuple[str, int]]:

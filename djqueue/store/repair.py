@@ -21,6 +21,17 @@ WHERE EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = re
     OR EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = ready.task_id)
 """
 
+ELSEWHERE_BUT_PARKED = """
+DELETE FROM djqueue_parkedtask AS parked
+WHERE EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = parked.task_id)
+    OR EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = parked.task_id)
+"""
+
+PARKED_BUT_READY = """
+DELETE FROM djqueue_readytask AS ready
+WHERE EXISTS (SELECT FROM djqueue_parkedtask AS parked WHERE parked.task_id = ready.task_id)
+"""
+
 TWICE_READY = """
 DELETE FROM djqueue_readytask AS ready
 USING djqueue_readytask AS first
@@ -32,6 +43,6 @@ WHERE first.task_id = ready.task_id
 async def repair(connection: AsyncConnection) -> int:
     """Remove every row that says of a task what another row contradicts; return how many."""
     removed = 0
-    for statement in (FINISHED_BUT_RUNNING, ELSEWHERE_BUT_READY, TWICE_READY):
+    for statement in (FINISHED_BUT_RUNNING, ELSEWHERE_BUT_READY, ELSEWHERE_BUT_PARKED, PARKED_BUT_READY, TWICE_READY):
         removed += (await connection.execute(statement)).rowcount
     return removed

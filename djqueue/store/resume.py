@@ -12,6 +12,7 @@ from django.db.backends.utils import CursorWrapper
 
 from .advance import advance_with, lock_workflows_of
 from .follow import FOLLOW
+from .keys import retake_key
 from .prune import WITHOUT_PRUNING
 
 # With the error of a task are kept what it waited for when it failed with that, or when it was cancelled itself.
@@ -48,6 +49,13 @@ task AS (
 )
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
 SELECT queue, priority, id, attempt FROM task
+"""
+# At the end of its stream: those that followed it have not waited.
+BACK_IN_STREAM = """
+INSERT INTO djqueue_streamticket (gate, task_id)
+SELECT options ->> 'gate', id FROM djqueue_task
+WHERE id = ANY (%s::uuid[]) AND options ->> 'gate' LIKE 'stream %%'
+ORDER BY id
 """
 # What was deleted meanwhile does not come back.
 BACK_TO_WAITING = """
@@ -129,7 +137,9 @@ def resume(cursor: CursorWrapper, task_id: str) -> None:
     with transaction.atomic(using=cursor.db.alias):
         lock_workflows_of(cursor, [task_id])
         cursor.execute(WITHOUT_PRUNING)
-        _resume(cursor, task_id, _failure(cursor, task_id))
+        failure = _failure(cursor, task_id)
+        retake_key(cursor, task_id)
+        _resume(cursor, task_id, failure)
 
 
 def _resume_later(connection: BaseDatabaseWrapper, task_id: str) -> None:
@@ -163,6 +173,7 @@ def _resume(cursor: CursorWrapper, task_id: str, failure: Failure) -> None:
         cursor.execute(BACK_TO_WAITING, {"waited": json.dumps(waited)})
     for group_id in groups:  # the innermost first: an outer group counts those that are open
         cursor.execute(REOPEN, (group_id,))
+    cursor.execute(BACK_IN_STREAM, ([task_id, *(row["task_id"] for row in waited)],))
     if released:
         cursor.execute(LET_GO, released)
         (adopted,) = cursor.fetchone() or (None,)

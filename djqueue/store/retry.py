@@ -10,8 +10,9 @@ from psycopg import AsyncConnection
 from djqueue.records import Outcome
 from djqueue.serializers import encode
 
+from .arrays import array_literal
 from .functions import Function
-from .settle import array_literal
+from .gates import vacate
 
 # Why this shape. Fenced and ordered like settling. Each retry leaves a row in TaskAttempt, and those rows are the count
 # that the next claim reports: no counter to keep in step. What is due at once goes straight into line. 11 is
@@ -123,4 +124,5 @@ async def retry(connection: AsyncConnection, worker_id: int, worker_name: str, o
         for task_id in held:
             if change := changes.get(task_id):
                 await connection.execute(CHANGE, {"id": task_id, "change": encode(change)})
+        await vacate(connection, held)
     return held

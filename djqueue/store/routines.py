@@ -7,17 +7,21 @@ import hashlib
 from .advance import ADVANCE
 from .claim import CLAIM
 from .conclude import CONCLUDE
+from .divert import DIVERT
 from .floor import LOWEST
 from .follow import FOLLOW
 from .functions import Routine
+from .gates import ADMIT, VACATE
 from .insert import INSERT_READY
 from .lanes import GAPS
 from .lose import LOSE
+from .pace import PACE
 from .plant import PLANT
 from .promote import PROMOTE
 from .release import RELEASE
 from .retry import RETRY
 from .settle import SETTLE
+from .unique import ADD, UNIQUE
 from .values import REPR, VALUES
 
 ROUTINES: tuple[Routine, ...] = (
@@ -28,14 +32,20 @@ ROUTINES: tuple[Routine, ...] = (
     VALUES,
     FOLLOW,
     ADVANCE,
+    ADMIT,
+    VACATE,
     CONCLUDE,
     RELEASE,
     LOSE,
     RETRY,
     PLANT,
     PROMOTE,
+    PACE,
+    DIVERT,
     GAPS,
     LOWEST,
+    ADD,
+    UNIQUE,
 )
 
 

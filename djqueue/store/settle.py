@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import AsyncConnection
 
 from djqueue.records import Outcome
 
+from .arrays import array_literal
 from .functions import Function
 
 # Why this shape. The fence comes first: only rows that this worker holds under this attempt are locked and deleted, so
@@ -103,7 +104,6 @@ async def settle(
 
 def settle_parameters(worker_id: int, worker_name: str, outcomes: Sequence[Outcome]) -> tuple[Any, ...]:
     ordered = sorted(outcomes)
-    # Array literals by joining: ids and numbers need no quoting, and psycopg would adapt them one by one.
     return (
         worker_id,
         worker_name,
@@ -115,8 +115,3 @@ def settle_parameters(worker_id: int, worker_name: str, outcomes: Sequence[Outco
         array_literal("NULL" if o.started is None else repr(o.started) for o in ordered),
         array_literal(repr(o.finished) for o in ordered),
     )
-
-
-def array_literal(elements: Iterable[str]) -> str:
-    """Return a PostgreSQL array literal of elements that need no quoting (ids, numbers, NULL)."""
-    return "{" + ",".join(elements) + "}"

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from psycopg import AsyncConnection
+
+from djqueue.records import Tallied
 
 FOLDS = ((1, 60), (15, 2 * 3600), (60, 25 * 3600))
 """To how many minutes rows are folded, and how many seconds ago these began."""
@@ -80,20 +82,6 @@ PRUNE = """
 DELETE FROM djqueue_statistic
 WHERE resolution = ANY (%s::smallint[]) AND at < statement_timestamp() - make_interval(secs => %s)
 """
-
-
-class Tallied(NamedTuple):
-    """Attempts of one task and queue that ended in one minute since the epoch, with a histogram of their times."""
-
-    minute: int
-    name: str
-    queue: str
-    succeeded: int
-    failed: int
-    retried: int
-    cancelled: int
-    steps: Sequence[int]
-    counts: Sequence[int]
 
 
 async def append(connection: AsyncConnection, rows: Sequence[Tallied]) -> None:

@@ -17,6 +17,10 @@ DUE = "~"
 """Begins a payload that says in how many seconds a scheduled task is due; any other payload names a queue."""
 CANCEL = "!"
 """The payload that says that a running task is to be cancelled."""
+COMMAND = "?"
+"""The payload that says that workers are asked something."""
+PAUSE = "="
+"""The payload that says that something was paused or resumed."""
 SOON = 1.0
 """Seconds ahead that workers look by themselves; nobody needs to be told of what is due later."""
 INTERVAL = 0.02
@@ -47,6 +51,16 @@ def call_for_cancellation(connection: BaseDatabaseWrapper) -> None:
     _send(connection, CANCEL, CANCEL)
 
 
+def call_for_command(connection: BaseDatabaseWrapper) -> None:
+    """Tell workers to look for commands. Call it outside a transaction, after the commit."""
+    _notify(connection, COMMAND)
+
+
+def call_for_pauses(connection: BaseDatabaseWrapper) -> None:
+    """Tell workers to look what is paused. Call it outside a transaction, after the commit."""
+    _notify(connection, PAUSE)
+
+
 def send_held_back(connection: BaseDatabaseWrapper) -> None:
     """Send the wake-ups that the interval held back, because this process now waits for a result.
 
@@ -72,9 +86,13 @@ def _send(connection: BaseDatabaseWrapper, topic: str, payload: str) -> None:
         return
     _last_sent[key] = now
     _held_back.pop(key, None)
+    _notify(connection, payload)
+
+
+def _notify(connection: BaseDatabaseWrapper, payload: str) -> None:
     try:
         # Straight on the driver: it is not one of the caller's statements, and no wrapper of theirs should see it.
         connection.connection.execute(NOTIFY, (CHANNEL, payload))
     except Exception as error:
-        # The task is committed; all that is lost is some milliseconds.
+        # What it tells of is committed; all that is lost is some time.
         logger.debug("wake-up %r not sent: %s", payload, error)

@@ -25,7 +25,14 @@ WHERE id = %(id)s
 RETURNING
     EXISTS (SELECT FROM djqueue_worker WHERE lease_until < clock_timestamp()),
     EXISTS (SELECT FROM djqueue_cancelledtask),
+    EXISTS (SELECT FROM djqueue_commandreply WHERE worker_id = djqueue_worker.id AND taken_at IS NULL),
     extract(epoch FROM clock_timestamp())::double precision
+"""
+
+DESCRIBE = """
+UPDATE djqueue_worker
+SET queues = %(queues)s, processes = %(processes)s, concurrency = %(concurrency)s
+WHERE id = %(id)s
 """
 
 LEAVE = """
@@ -69,11 +76,12 @@ async def register(connection: AsyncConnection, worker: WorkerRow) -> int:
 
 
 class Beat(NamedTuple):
-    """The answer to a heartbeat: whether some worker's lease has run out, whether cancellations wait, and the
-    database's time."""
+    """The answer to a heartbeat: whether some worker's lease has run out, whether cancellations wait, whether this
+    worker is asked something, and the database's time."""
 
     expired: bool
     cancellations: bool
+    commands: bool
     epoch: float
 
 
@@ -84,6 +92,14 @@ async def heartbeat(
     values = {"id": worker_id, "lease": lease, "draining": draining, **counts._asdict()}
     row = await (await connection.execute(HEARTBEAT, values)).fetchone()
     return None if row is None else Beat(*row)
+
+
+async def describe(
+    connection: AsyncConnection, worker_id: int, *, queues: str, processes: int, concurrency: int
+) -> None:
+    """Write what a command has changed of a worker."""
+    values = {"id": worker_id, "queues": queues, "processes": processes, "concurrency": concurrency}
+    await connection.execute(DESCRIBE, values)
 
 
 async def leave(connection: AsyncConnection, worker_id: int) -> None:

@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
+from djqueue.conf import settings
+
 from . import options
-from .options import WorkerOptions
+from .health import Address
+from .options import Bounds, WorkerOptions
+from .order import QueueOrder
 from .queues import QueueSelection
 
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -63,6 +67,19 @@ def duration(given: Any) -> float | None:
         raise ValueError("a number of seconds, or none") from None
 
 
+def bounds(given: Any) -> Bounds | None:
+    """Return the least and the most of ``MAX,MIN``, or of two numbers; ``MAX`` alone has 1 as the least."""
+    if given is None or (isinstance(given, str) and given.strip().lower() in ("", "none")):
+        return None
+    try:
+        numbers = [int(one) for one in (given.split(",") if isinstance(given, str) else given)]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise ValueError("MAX,MIN, two whole numbers")
+    return Bounds(numbers[1] if len(numbers) == 2 else 1, numbers[0])
+
+
 def truth(given: Any) -> bool:
     word = str(given).strip().lower()
     if word not in TRUE + FALSE:
@@ -85,9 +102,22 @@ def one_of(known: tuple[str, ...], convert: Callable[[str], str]) -> Callable[[A
     return read
 
 
+def address(given: Any) -> Address | None:
+    """Return where to listen: ``PORT`` or ``HOST:PORT``."""
+    text = str(given).strip()
+    if text.lower() in ("", "none"):
+        return None
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("PORT or HOST:PORT")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
 OPTIONS = (
     Option("QUEUES", "--queues", names, "*"),
     Option("EXCLUDE_QUEUES", "--exclude-queues", names, ""),
+    Option("QUEUE_ORDER", "--queue-order", one_of(tuple(QueueOrder), str.lower), QueueOrder.STRICT.value),
+    Option("PRIORITY_AGING", "--priority-aging", duration),
     Option("POOL", "--pool", one_of(tuple(options.POOLS), str.lower), "processes"),
     Option("CONCURRENCY", "--concurrency", number),
     Option("PROCESSES", "--processes", number),
@@ -97,9 +127,11 @@ OPTIONS = (
     Option("SOFT_TIME_LIMIT", "--soft-time-limit", duration),
     Option("MAX_TASKS_PER_CHILD", "--max-tasks-per-child", number),
     Option("MAX_MEMORY_PER_CHILD", "--max-memory-per-child", number),
+    Option("AUTOSCALE", "--autoscale", bounds),
     Option("BURST", "--burst", truth, False),
     Option("BEAT", "--beat", truth, False),
     Option("DRAIN_TIMEOUT", "--drain-timeout", duration),
+    Option("HEALTH_PORT", "--health-port", address),
 )
 
 
@@ -150,20 +182,26 @@ def _environment(variable: str) -> str:
 def build(given: Mapping[str, Given]) -> WorkerOptions:
     """Return the options of a worker. Raises ``ValueError`` naming the source of a value that makes no sense."""
     pool = given["POOL"].value
-    slots = options.concurrency(*given["CONCURRENCY"], pool)
+    least_and_most = options.autoscale(*given["AUTOSCALE"], pool)
+    slots, executors = _size(given, pool, least_and_most)
     hard, soft = options.limits(given["TIME_LIMIT"], given["SOFT_TIME_LIMIT"])
     asked = WorkerOptions(
         queues=QueueSelection(
             given["QUEUES"].value.split(","),
             given["EXCLUDE_QUEUES"].value.split(","),
             sources=(given["QUEUES"].source, given["EXCLUDE_QUEUES"].source),
+            order=given["QUEUE_ORDER"].value,
+            aging=options.aging(*given["PRIORITY_AGING"]),
+            broadcasts=settings.BROADCAST_QUEUES,
         ),
         name=options.worker_name(*given["WORKER_NAME"]),
         pool=pool,
         concurrency=slots,
-        processes=options.processes(*given["PROCESSES"], pool, slots),
+        processes=executors,
+        autoscale=least_and_most,
         burst=given["BURST"].value,
         beat=given["BEAT"].value,
+        health=given["HEALTH_PORT"].value,
         drain_timeout=options.drain_timeout(*given["DRAIN_TIMEOUT"]),
         time_limit=hard,
         soft_time_limit=soft,
@@ -173,6 +211,19 @@ def build(given: Mapping[str, Given]) -> WorkerOptions:
     )
     options.refuse_what_cannot_be(asked, {name: one.source for name, one in given.items()})
     return asked
+
+
+def _size(given: Mapping[str, Given], pool: str, least_and_most: Bounds | None) -> tuple[int, int]:
+    """Return the slots of an executor, and how many executors there are at first: the fewest, unless told."""
+    concurrency, processes = given["CONCURRENCY"], given["PROCESSES"]
+    if least_and_most is not None and pool == "processes" and concurrency.value is None:
+        concurrency = concurrency._replace(value=least_and_most.least)
+    elif least_and_most is not None and pool != "processes" and processes.value is None:
+        processes = processes._replace(value=least_and_most.least)
+    slots = options.concurrency(*concurrency, pool)
+    executors = options.processes(*processes, pool, slots)
+    options.check_start(executors, least_and_most, (concurrency if pool == "processes" else processes).source)
+    return slots, executors
 
 
 def problems() -> list[str]:

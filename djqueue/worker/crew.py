@@ -36,16 +36,19 @@ class Place:
 
     @property
     def busy(self) -> int:
-        """Tasks that executors in this place have and that have not ended."""
-        current = len(self.current.outstanding) if self.current is not None else 0
-        return current + sum(len(e.outstanding) for e in self.retired) if self.retired else current
+        """How many slots are needed for what executors in this place have and what has not ended."""
+        current = self.current.busy if self.current is not None else 0
+        return current + sum(e.busy for e in self.retired) if self.retired else current
 
 
 def page_for(options: WorkerOptions) -> ProgressPage:
     """Return a progress page with room for all executors that there can be at once."""
+    return ProgressPage(options.most_processes * _generations(options), options.slots)
+
+
+def _generations(options: WorkerOptions) -> int:
     # Two to take tasks, or be about to, and in the worst case one for each slot that finishes a last task.
-    generations = min(2 + options.slots + ENDING, GENERATIONS_MOST) if _recycles(options) else 1
-    return ProgressPage(options.processes * generations, options.slots)
+    return min(2 + options.slots + ENDING, GENERATIONS_MOST) if _recycles(options) else 1
 
 
 def _recycles(options: WorkerOptions) -> bool:
@@ -57,8 +60,10 @@ class Crew:
 
     def __init__(self, spawner: Spawner, page: ProgressPage, options: WorkerOptions, listener: Listener) -> None:
         self.executors: dict[int, ExecutorHandle] = {}
-        self.places = [Place() for _ in range(options.processes)]
-        self.recycles = _recycles(options)
+        self.places: list[Place] = []
+        self.leaving: list[Place] = []
+        """Places that were taken away, while their executors finish what they run."""
+        self.recycles = self._always_recycles = _recycles(options)
         self.stopping = False
         self._spawner = spawner
         self._page = page
@@ -67,13 +72,50 @@ class Crew:
         self._starts_slowly = options.pool == "gevent"
         self._most_tasks = options.max_tasks_per_child
         self._most_memory = options.max_memory_per_child
-        self._free = list(reversed(range(page.executors)))
+        self._generations = _generations(options)
+        self._processes = options.processes
+        self._positions = 0
+        self._free: list[int] = []
         self._background: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        for place in self.places:
-            place.current = self._spawn()
+        self.grow(self._processes)
         await asyncio.gather(*self._background)
+
+    def grow(self, number: int) -> None:
+        """Put executors into ``number`` more places, of which there must be ``room_for``."""
+        self.places += [Place() for _ in range(number)]
+        # Those that leave still have theirs.
+        wanted = max(len(self.places) * self._generations, self._positions + number - len(self._free))
+        positions = min(max(self._positions, wanted), self._page.executors)
+        self._free[:0] = reversed(range(self._positions, positions))
+        self._positions = positions
+        for place in self.places[-number:]:
+            place.current = self._spawn()
+
+    @property
+    def room_for(self) -> int:
+        """How many more executors there can be."""
+        return self._page.executors - self._positions + len(self._free)
+
+    def shrink(self, number: int) -> None:
+        """Take ``number`` places away, the least busy ones. Their executors finish what they run, and end."""
+        for place in sorted(self.places, key=lambda place: place.busy)[:number]:
+            self.places.remove(place)
+            self.leaving.append(place)
+            for executor in (place.current, place.spare):
+                if executor is not None:
+                    place.retired.append(executor)
+                    executor.retired = True
+                    if executor.outstanding and not executor.recalling:
+                        executor.recall()
+            place.current = place.spare = None
+        self._forget_empty_places()
+        self.turn_all_over()
+
+    def _forget_empty_places(self) -> None:
+        self.leaving = [place for place in self.leaving if place.retired]
+        self.recycles = self._always_recycles or bool(self.leaving)
 
     def __iter__(self) -> Iterator[ExecutorHandle]:
         return iter(self.executors.values())
@@ -133,17 +175,19 @@ class Crew:
         mourn(executor)
         del self.executors[executor.position]
         self._free.append(executor.position)
-        if executor.retired:
-            self._place_of(executor).retired.remove(executor)
-            self.turn_all_over()
-            return
-        if unused:
+        if unused and not executor.retired:
             # It died by itself before it was of use; starting the next in a tight loop helps nobody.
             await asyncio.sleep(RESPAWN_PAUSE)
+        if executor.retired:
+            self._place_of(executor).retired.remove(executor)
+            self._forget_empty_places()
+            self.turn_all_over()
+            return
         self._replace(executor)
 
     def _place_of(self, executor: ExecutorHandle) -> Place:
-        return next(p for p in self.places if executor in (p.current, p.spare) or executor in p.retired)
+        places = [*self.places, *self.leaving]
+        return next(p for p in places if executor in (p.current, p.spare) or executor in p.retired)
 
     def _replace(self, executor: ExecutorHandle) -> None:
         place = self._place_of(executor)
@@ -169,7 +213,7 @@ class Crew:
         """Turn every place over, and tell executors to end that have finished their last tasks."""
         if not self.recycles:
             return
-        for place in self.places:
+        for place in [*self.places, *self.leaving]:
             self.turn_over(place)
             for executor in place.retired:
                 if not executor.outstanding:

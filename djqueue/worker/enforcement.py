@@ -39,9 +39,10 @@ class Enforcement:
         page = self._page
         for cell in page.overdue(executor.position, page.hard, now):
             until, started, serial = page.hard[cell], page.started[cell], page.serials[cell]
-            claim = executor.running(serial)
-            # The cell may have changed between these looks at it; then the task has ended by itself.
-            if claim is not None and page.hard[cell] == until and claim.id not in executor.condemned:
+            for claim in executor.running(serial):
+                # The cell may have changed between these looks at it; then the task has ended by itself.
+                if page.hard[cell] != until or claim.id in executor.condemned:
+                    continue
                 self._condemn(executor, overdue(claim, started, until), signal.SIGKILL)
         if soft := page.overdue(executor.position, page.soft, now):
             executor.limit({page.serials[cell] for cell in soft}, now)

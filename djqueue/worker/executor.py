@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from djqueue.records import Claim, Outcome
 
 from . import frames
+from .batches import Batch, members
 from .options import ExecutorOptions
 from .progress import ProgressPage
 from .weight import weight
@@ -96,6 +97,8 @@ class Executor:
     def add(self, outcome: Outcome) -> None:
         """Take an outcome, to be sent soon."""
         self.ended.append((outcome.id, outcome.attempt, int(outcome.ending), *outcome[3:]))
+        for other in outcome.others:
+            self.add(other)
         if self.aborted:
             self.aborted.discard(outcome.id)
         if self._shown:
@@ -165,6 +168,10 @@ class Executor:
             for serial, *claim in items[1:]:
                 self.inbox.put((serial, Claim._make(claim)))
             self._engine.poke()
+        elif kind == frames.RUN_BATCH:
+            self.worker_id = items[0]
+            self.inbox.put((items[1], Batch.of(map(Claim._make, items[2]))))
+            self._engine.poke()
         elif kind == frames.RECALL:
             self._give_back()
         elif kind == frames.LIMIT:
@@ -189,7 +196,7 @@ class Executor:
         unstarted: list[str] = []
         try:
             while (item := self.inbox.get_nowait()) is not None:
-                unstarted.append(item[1].id)
+                unstarted += [claim.id for claim in members(item[1])]
             self._stop()  # it was the order to stop
         except Empty:
             pass

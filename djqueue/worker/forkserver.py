@@ -17,6 +17,7 @@ import socket
 import struct
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -26,11 +27,13 @@ from djqueue import registry, signals
 
 from . import frames
 from .announcements import Announcement, announce, has_receivers
+from .batches import Rules, rules_of_all
 from .engines import serve
 from .executor import Executor, exit_now
 from .options import ExecutorOptions, PoolRefuses, refuse_what_tasks_need
 from .patched import become_executor
 from .progress import ProgressPage
+from .site_commands import answer_in_process
 
 MESSAGE = struct.Struct("!iqd")
 
@@ -39,13 +42,13 @@ GRACE = 1.0
 FAREWELL = 5.0
 """Seconds that receivers of ``worker_shutdown`` have."""
 
-SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED, ANNOUNCE = range(1, 8)
+SPAWN, KILL, LEASE, SPAWNED, EXPIRED, EXITED, ANNOUNCE, COMMAND = range(1, 9)
 
 
 class Message(NamedTuple):
-    """``subject`` is an executor's position or process id, or an ``Announcement``.
+    """``subject`` is an executor's position or process id, an ``Announcement``, or the id of a command.
 
-    ``value`` is an OS signal, a wait status or a monotonic time in seconds.
+    ``value`` is an OS signal, a wait status, a monotonic time in seconds, or the id of the worker.
     """
 
     kind: int
@@ -53,12 +56,30 @@ class Message(NamedTuple):
     value: float = 0.0
 
 
+Rates = dict[str, tuple[str, bool] | None]
+"""The rate limit that each task declares, by its name, and whether that is strict; None for no limit."""
+
+
+class Loaded(NamedTuple):
+    """What the worker has to know of the definitions that are loaded: the rate limit of each, and how some batch."""
+
+    rates: Rates
+    batches: Rules
+
+
+def loaded() -> Loaded:
+    """Return what the definitions that this process has loaded ask for."""
+    limits = {name: registry.get(name).limits for name in registry.names()}
+    rates = {name: (limit.rate, limit.strict) if limit.rate else None for name, limit in limits.items()}
+    return Loaded(rates, rules_of_all())
+
+
 class ForkServerFailed(Exception):
     """The tasks could not be loaded; the message is the traceback."""
 
 
-def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, list[str]]:
-    """Fork the server; return its process id, the socket to talk to it, and the names of the tasks it has loaded.
+def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.socket, Loaded]:
+    """Fork the server; return its process id, the socket to talk to it, and what the tasks it has loaded ask for.
 
     Raises ``ForkServerFailed`` if a module with tasks cannot be imported, and ``PoolRefuses``.
     """
@@ -69,11 +90,11 @@ def start(page: ProgressPage, options: ExecutorOptions) -> tuple[int, socket.soc
         ours.close()
         _serve_and_exit(theirs, page, options)
     theirs.close()
-    for refused, (loaded, payload) in frames.receive(ours):
-        if not loaded:
+    for refused, (succeeded, payload) in frames.receive(ours):
+        if not succeeded:
             os.waitpid(pid, 0)
             raise (PoolRefuses if refused else ForkServerFailed)(payload)
-        return pid, ours, payload
+        return pid, ours, Loaded(*payload)
     raise ForkServerFailed("the fork server died while it loaded the tasks")
 
 
@@ -93,7 +114,7 @@ def _serve_and_exit(connection: socket.socket, page: ProgressPage, options: Exec
         gc.collect()
         # What is loaded now is never collected: the collector would copy the shared pages only to look at them.
         gc.freeze()
-        connection.sendall(frames.pack(0, [True, list(registry.names())]))
+        connection.sendall(frames.pack(0, [True, tuple(loaded())]))
         _ForkServer(connection, page, options).serve()
     finally:
         os._exit(0)
@@ -147,20 +168,27 @@ class _ForkServer:
             self._lease_until = message.value
         elif message.kind == ANNOUNCE:
             self._announce(Announcement(message.subject), int(message.value), ours)
+        elif message.kind == COMMAND:
+            self._announcing.add(self._fork(ours, lambda: answer_in_process(message.subject, int(message.value))))
         return True
 
+    def _fork(self, ours: tuple[int, ...], run: Callable[[], object]) -> int:
+        """Run something of the site's in a process of its own: whatever it does must not hold up the watchdog."""
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(ours)
+            try:
+                run()
+            finally:
+                exit_now(0)
+        return pid
+
     def _announce(self, what: Announcement, signum: int, ours: tuple[int, ...]) -> None:
-        """Call the site's receivers in a process of their own: whatever they do must not hold up the watchdog."""
+        """Call the site's receivers."""
         if what is Announcement.HEARTBEAT and self._last_heartbeat in self._announcing:
             return  # whoever listens is still busy with the last one
         if has_receivers(what):
-            pid = os.fork()
-            if pid == 0:
-                self._become_child(ours)
-                try:
-                    announce(what, self._options.hostname, signum)
-                finally:
-                    exit_now(0)
+            pid = self._fork(ours, lambda: announce(what, self._options.hostname, signum))
             self._announcing.add(pid)
             if what is Announcement.HEARTBEAT:
                 self._last_heartbeat = pid

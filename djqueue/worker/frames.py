@@ -33,6 +33,8 @@ LIMIT = 9
 """To an executor: the soft time limits of the tasks with these serial numbers have passed."""
 ABORT = 10
 """To an executor: these tasks are not wanted any more."""
+RUN_BATCH = 11
+"""To an executor: run these claims in one call; the first item is as for ``RUN``, the second their serial number."""
 
 
 def pack(kind: int, items: list[Any] | None = None) -> bytes:

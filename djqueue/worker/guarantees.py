@@ -60,7 +60,9 @@ def run_exactly_once(claim: Claim, attempt: Attempt, call: Callable[[], Any], se
             else:
                 outcome = Outcome.succeeded(claim.id, claim.attempt, text, started, monotonic())
             with connections[alias].cursor() as cursor:
-                if not settle_own(cursor, seat.worker_id, seat.hostname, outcome, in_workflow=claim.in_workflow):
+                if not settle_own(
+                    cursor, seat.worker_id, seat.hostname, outcome, concerns_others=claim.concerns_others
+                ):
                     raise GivenBack
             settled = True
     except Exception as error:

@@ -13,6 +13,7 @@ from djqueue.records import Claim, Outcome
 from djqueue.serializers import encode_error
 
 from . import frames
+from .batches import as_frame
 from .progress import IDLE
 
 LIMIT_AGAIN = 0.5
@@ -45,6 +46,7 @@ class ExecutorHandle(asyncio.Protocol):
         self.outstanding: dict[str, tuple[int, Claim, float]] = {}
         self.sent = 0
         self.load = 0.0
+        self._batches: dict[int, int] = {}
         self.heard = monotonic()
         self.is_ready = False
         self.recalled = False
@@ -109,12 +111,37 @@ class ExecutorHandle(asyncio.Protocol):
         self.recalled = False
         self._write(frames.pack(frames.RUN, items))
 
+    def send_batch(self, worker_id: int, claims: list[Claim], estimate: float) -> None:
+        """Send claims that run in one call, under one number."""
+        if not self.outstanding:
+            self.heard = monotonic()
+        self._serial += 1
+        self._batches[self._serial] = len(claims)
+        for claim in claims:
+            self.outstanding[claim.id] = (self._serial, claim, estimate)
+            self.load += estimate
+        self.sent += 1
+        self.recalled = False
+        self._write(frames.pack(frames.RUN_BATCH, [worker_id, self._serial, as_frame(claims)]))
+
+    @property
+    def busy(self) -> int:
+        """How many slots its outstanding tasks need."""
+        if not self._batches:
+            return len(self.outstanding)
+        return len(self.outstanding) - sum(self._batches.values()) + len(self._batches)
+
     def forget(self, task_id: str, attempt: int | None = None) -> Claim | None:
         """Drop a task from what is outstanding; None if it, or this attempt of it, is not."""
         sent = self.outstanding.get(task_id)
         if sent is None or (attempt is not None and sent[1].attempt != attempt):
             return None
         del self.outstanding[task_id]
+        if (left := self._batches.get(sent[0])) is not None:
+            if left > 1:
+                self._batches[sent[0]] = left - 1
+            else:
+                del self._batches[sent[0]]
         if self.terminating:
             self.terminating.pop(task_id, None)
         self.load = self.load - sent[2] if self.outstanding else 0.0
@@ -122,16 +149,14 @@ class ExecutorHandle(asyncio.Protocol):
 
     def forget_all(self) -> None:
         self.outstanding.clear()
+        self._batches.clear()
         self.condemned.clear()
         self.terminating.clear()
         self.load = 0.0
 
-    def running(self, serial: int) -> Claim | None:
-        """Return the outstanding task with this number, if there is one."""
-        for number, claim, _ in self.outstanding.values():
-            if number == serial:
-                return claim
-        return None
+    def running(self, serial: int) -> list[Claim]:
+        """Return the outstanding tasks with this number: none, one, or those of a batch."""
+        return [claim for number, claim, _ in self.outstanding.values() if number == serial]
 
     def lost(self, running: set[int]) -> tuple[list[Claim], list[Outcome]]:
         """Return what was lost, and what becomes of all outstanding tasks, now that the process is gone.

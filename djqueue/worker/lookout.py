@@ -8,15 +8,19 @@ from psycopg import AsyncConnection
 
 from djqueue.records import Lane
 from djqueue.store import floor
-from djqueue.store.lanes import discover, paused_queues
+from djqueue.store.lanes import discover
 
+from .pauses import Pauses
 from .queues import QueueSelection
 
 POLL_MIN = 0.002
 """Seconds until the second look at an empty queue; each further pause is twice as long."""
 SURVEY = 1.0
-"""Seconds between two searches for unknown lanes and paused queues."""
+"""Seconds between two searches for unknown lanes."""
 SURVEY_LISTENING = 5.0
+PAUSES = 0.5
+"""Seconds between two looks at what is paused."""
+PAUSES_LISTENING = 5.0
 FLOOR_EVERY = 1.0
 
 
@@ -25,10 +29,10 @@ class Lookout:
 
     def __init__(self, selection: QueueSelection, poll_max: float) -> None:
         self.listening = False
+        self.pauses = Pauses()
         self._selection = selection
         self._poll_max = poll_max
         self._lanes: dict[tuple[str, int], Lane] = {}
-        self._paused: set[str] = set()
         self._pause = POLL_MIN
         self._next_look = 0.0
         self._surveyed = 0.0
@@ -51,10 +55,11 @@ class Lookout:
 
     def until_look(self, now: float) -> float:
         """Return the seconds until the next look is due."""
-        return self._next_look - now
+        return min(self._next_look, self.pauses.next_end()) - now
 
-    def lanes(self) -> list[Lane]:
-        return self._selection.ordered(self._lanes.values(), self._paused)
+    def lanes(self, *, paused_too: bool = False) -> list[Lane]:
+        """Return the lanes to claim from, the first to look at first."""
+        return self._selection.ordered(self._lanes.values(), () if paused_too else self.pauses.queues())
 
     def found(self, claimed: int, wanted: int) -> None:
         """Pace the next look by what the last one brought."""
@@ -71,6 +76,10 @@ class Lookout:
         self._next_look = monotonic() + self._pause
         self._pause = min(self._poll_max, self._pause * 2)
 
+    def parked(self) -> None:
+        """Limited tasks were met: those that pass stand in lanes that may not be known yet."""
+        self._next_survey = min(self._next_survey, self._surveyed + SURVEY)
+
     async def survey(self, connection: AsyncConnection, *, force: bool = False) -> bool:
         """Search for unknown lanes if it is time to; return whether one was found."""
         now = monotonic()
@@ -81,8 +90,15 @@ class Lookout:
         new = await discover(connection, self._lanes.keys())
         for lane in new:
             self._lanes[lane.queue, lane.priority] = lane
-        self._paused = await paused_queues(connection)
+        if not self.pauses.known:
+            await self.pauses.read(connection)
         return any(self._selection.rank(lane.queue) is not None for lane in new)
+
+    async def look_at_pauses(self, connection: AsyncConnection) -> float:
+        """Learn what is paused; return the seconds until the next look. For a connection beside that of claims."""
+        if await self.pauses.read(connection):
+            self.wake()
+        return min(PAUSES_LISTENING if self.listening else PAUSES, await self.pauses.sweep(connection))
 
     async def raise_floors(self, connection: AsyncConnection) -> None:
         """Take the next step of the floor protocol if claims have left dead entries behind."""
@@ -104,6 +120,7 @@ class Lookout:
         Floors too: a server that was restored or failed over may draw sequence numbers below them.
         """
         self._lanes.clear()
+        self.pauses.known = False
         self._cut = None
         self._next_survey = 0.0
         self.wake()

@@ -9,7 +9,9 @@ import psycopg
 from psycopg import AsyncConnection
 
 from djqueue import events
-from djqueue.records import Outcome
+from djqueue.records import Claim, Outcome
+from djqueue.store.pace import pace
+from djqueue.store.pauses import put_off
 from djqueue.store.progress import note_states
 from djqueue.store.promote import promote
 from djqueue.store.release import held_by, release
@@ -17,6 +19,7 @@ from djqueue.store.repair import repair
 
 from .clock import DatabaseClock
 from .endings import timed
+from .limits import Limits
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .options import WorkerOptions
@@ -41,6 +44,7 @@ class ClaimLoop:
         self.lease_until = 0.0
         self.draining = False
         self.pool: Pool
+        self.limits = Limits(options.pool)
         self.settler = Settler(options.name, clock)
         self._options = options
         self._link = link
@@ -50,6 +54,7 @@ class ClaimLoop:
         self._next_recount = 0.0
         self._recount_pause = FIRST_RECOUNT
         self._given_up = False
+        self._was_empty = False
         self._contradicted = False
         self._progress: dict[str, tuple[str, int, str, str | None]] = {}
         self._progress_since = 0.0
@@ -149,7 +154,7 @@ class ClaimLoop:
         batch = self.settler.take_batch()
         worker_id = self.worker_id
         try:
-            claims = await self.settler.trade(connection, worker_id, batch, lanes, wanted if lanes else 0)
+            found = await self.settler.trade(connection, worker_id, batch, lanes, wanted if lanes else 0)
         except DATABASE_ERRORS:
             if worker_id == self.worker_id:
                 self.settler.outbox[:0] = batch
@@ -158,15 +163,38 @@ class ClaimLoop:
             return  # the lease was lost meanwhile: what was claimed under the old id is reclaimed
         if self.settler.put_back:
             self._lookout.wake()
-        if claims:
-            self._clock.sync(claims[-1].claimed)
-            self.settler.held.update((c.id, c) for c in claims)
-            self.pool.add(c if c.context is None else timed(c, self._clock) for c in claims)
+        if found:
+            await self._hold(connection, found)
         if wanted:
-            self._lookout.found(len(claims), wanted)
+            if found.parked:
+                self._lookout.parked()
+            # Where tasks were parked there may be more behind them.
+            number = wanted if found.parked else len(found)
+            self._lookout.found(number, wanted)
+            self._options.queues.claimed(found, full=number >= wanted)
             await self._lookout.raise_floors(connection)
-            if self._options.burst and not claims and not self.settler.unfinished:
+            if self._options.burst and not found and not self.settler.unfinished:
                 await self._end_burst(connection)
+            else:
+                self._was_empty = False
+
+    async def _hold(self, connection: AsyncConnection, claims: list[Claim]) -> None:
+        """Give claims to the pool, but for those that are paused."""
+        self._clock.sync(claims[-1].claimed)
+        if self._lookout.pauses.puts_off:
+            claims = await self._without_paused(connection, claims)
+        if self.limits:
+            claims = [self.limits.apply(claim) for claim in claims]
+        self.settler.held.update((c.id, c) for c in claims)
+        self.pool.add(c if c.context is None else timed(c, self._clock) for c in claims)
+
+    async def _without_paused(self, connection: AsyncConnection, claims: list[Claim]) -> list[Claim]:
+        """Put off what is paused by name or key, and return the rest."""
+        if not (resting := self._lookout.pauses.resting(claims)):
+            return claims
+        await put_off(connection, self.worker_id, resting)
+        put = {task_id for task_id, _, _ in resting}
+        return [claim for claim in claims if claim.id not in put]
 
     async def _recount(self, connection: AsyncConnection) -> None:
         """Give back leases that this worker does not know of: claims whose answer was lost with a connection."""
@@ -181,9 +209,14 @@ class ClaimLoop:
             await release(connection, self.worker_id, unknown)
 
     async def _end_burst(self, connection: AsyncConnection) -> None:
-        """Stop if the queues are really empty: no lane unknown, nothing due."""
+        """Stop if the queues are really empty: no lane unknown, nothing due, nothing held back by a rate limit."""
         promoted, _ = await promote(connection)
-        if not promoted and not await self._lookout.survey(connection, force=True):
+        paced, next_in = await pace(connection)
+        empty = not promoted and not paced and next_in is None
+        empty = empty and not await self._lookout.survey(connection, force=True)
+        if empty and self._was_empty:
             self.drain()
         else:
+            # What upkeep put in line between the last claim and this look is found by another claim.
+            self._was_empty = empty
             self.wake()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from djqueue.calls import check_limit
 
+from .health import Address
 from .queues import QueueSelection
 
 POOLS = {"processes": 0, "threads": 10, "asyncio": 100, "gevent": 100, "solo": 1}
@@ -27,6 +28,8 @@ CANNOT = {
 }
 """What pools cannot do: options of workers and definitions, and why."""
 CONCURRENCY_MOST = 1024
+GROWS_TO = 64
+"""Executors up to which a pool can grow that was not asked for more at its start."""
 SLOTS_MOST = 10_000
 
 
@@ -43,6 +46,26 @@ class ExecutorOptions(NamedTuple):
     time_limit: float | None = None
     soft_time_limit: float | None = None
     weighs: bool = False
+
+
+class Bounds(NamedTuple):
+    """The least and the most executors, between which a pool scales by itself."""
+
+    least: int
+    most: int
+
+    def __str__(self) -> str:
+        return f"{self.most},{self.least}"
+
+
+class WorkerFacts(NamedTuple):
+    """What a component is told of its worker."""
+
+    name: str
+    queues: str
+    pool: str
+    processes: int
+    concurrency: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,8 @@ class WorkerOptions:
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
     beat: bool = False
+    autoscale: Bounds | None = None
+    health: Address | None = None
     given: tuple[str, ...] = ()
     """Values that are not defaults, each with where it comes from, to be shown."""
 
@@ -72,6 +97,15 @@ class WorkerOptions:
     def slots(self) -> int:
         """Tasks that an executor runs at once."""
         return 1 if self.pool == "processes" else self.concurrency
+
+    @property
+    def facts(self) -> WorkerFacts:
+        return WorkerFacts(self.name, str(self.queues), self.pool, self.processes, self.concurrency)
+
+    @property
+    def most_processes(self) -> int:
+        """Executors that the pool can have at the most, if it grows."""
+        return 1 if self.pool == "solo" else max(self.processes, GROWS_TO, *(self.autoscale or ()))
 
     @property
     def executor(self) -> ExecutorOptions:
@@ -136,6 +170,26 @@ def processes(asked: int | None, source: str, pool: str, concurrency: int) -> in
     return number
 
 
+def autoscale(asked: Bounds | None, source: str, pool: str) -> Bounds | None:
+    """Return the bounds as asked. Raises ``ValueError`` for bounds that the pool cannot have."""
+    if asked is None:
+        return None
+    least, most = asked
+    if pool == "solo":
+        raise ValueError(f"--pool solo cannot honour {source} ({asked}): it has one executor, the worker itself")
+    if not 1 <= least <= most <= CONCURRENCY_MOST:
+        raise ValueError(
+            f"expected {source} to be MAX,MIN with 1 to {CONCURRENCY_MOST} executors, MIN at most MAX, got: {asked}"
+        )
+    return asked
+
+
+def check_start(number: int, bounds: Bounds | None, source: str) -> None:
+    """Raise ``ValueError`` if the pool would begin with a number of executors outside of its bounds."""
+    if bounds is not None and not bounds.least <= number <= bounds.most:
+        raise ValueError(f"expected {source} to be {bounds.least} to {bounds.most} with --autoscale, got: {number}")
+
+
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -148,6 +202,11 @@ def drain_timeout(asked: float | None, source: str) -> float | None:
     if not asked >= 0:
         raise ValueError(f"expected {source} to be a number of seconds, 0 or more, got: {asked:g}")
     return asked
+
+
+def aging(asked: float | None, source: str) -> float | None:
+    """Return the seconds as asked; infinity is for none. Raises ``ValueError`` for what is no duration above 0."""
+    return _limit(asked, source)
 
 
 def limits(hard: tuple[float | None, str], soft: tuple[float | None, str]) -> tuple[float | None, float | None]:

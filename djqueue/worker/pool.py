@@ -11,9 +11,11 @@ from djqueue import events
 from djqueue.records import Claim, Outcome
 from djqueue.states import Ending
 
-from .crew import TICK, Crew, Place
+from .batches import Rules
+from .crew import TICK, Crew
 from .enforcement import Enforcement, revoked
 from .estimates import Estimates
+from .filling import Filler
 from .handle import ExecutorHandle, describe_exit
 from .options import WorkerOptions
 from .progress import ProgressPage
@@ -22,10 +24,6 @@ from .waiting import Waiting
 
 PREFETCH = 0.05
 """Seconds of work to hold for each slot."""
-FRAME = 0.01
-"""Seconds of work to send for a slot at once; a task that takes longer is only sent where it can start at once."""
-FRAME_MOST = 200
-"""Tasks in a frame, unless there are as many free slots."""
 CLAIM_MOST = 500
 """Tasks to claim at once."""
 HOLD_MOST = 1500
@@ -56,11 +54,16 @@ class Pool:
         self.on_progress: Callable[[list[Any]], None] = lambda items: None
         self._slots = options.slots
         self._waiting = Waiting(self.estimates)
+        self._filler = Filler(self.crew, self._waiting, self.estimates, options.slots)
         self._enforcement = Enforcement(self.crew, page)
         self._page = page
         self._on_outcomes = on_outcomes
         self._ticking: asyncio.TimerHandle | None = None
-        self._ended_at = 0.0
+        self._ended_at = self.overflowed_at = 0.0
+
+    def batches(self, rules: Rules) -> None:
+        """Gather tasks into batches by these rules."""
+        self._waiting.batches.rules = rules
 
     async def start(self) -> None:
         await self.crew.start()
@@ -72,7 +75,7 @@ class Pool:
 
     @property
     def running(self) -> int:
-        return sum(min(self._slots, len(e.outstanding)) for e in self.crew)
+        return sum(min(self._slots, e.busy) for e in self.crew)
 
     @property
     def prefetch(self) -> int:
@@ -96,12 +99,13 @@ class Pool:
                 room += max(0.0, PREFETCH * self._slots - executor.load)
         prefetch = int((room - self._waiting.load) / self.estimates.mean)
         most = min(CLAIM_MOST, HOLD_MOST + self.concurrency - self.held)
-        return max(0, min(max(idle - len(self._waiting), prefetch), most))
+        batches = self._waiting.batches.missing if len(self._waiting.batches) else 0
+        return max(0, min(max(idle - self._waiting.in_line, prefetch) + batches, most))
 
     @property
     def starving(self) -> bool:
         """Whether a slot has nothing to do."""
-        return not self._waiting and any(
+        return not self._waiting.in_line and any(
             place.current is not None and place.current.connected and place.busy < self._slots
             for place in self.crew.places
         )
@@ -127,37 +131,10 @@ class Pool:
             if not self._waiting:
                 break
             # Executors with one slot take turns by themselves; those with many would leave nothing to the next.
-            share = -(-len(self._waiting) // (len(places) - number)) if shared else len(self._waiting)
-            self._fill(place, share)
+            share = -(-self._waiting.in_line // (len(places) - number)) if shared else self._waiting.in_line
+            self._filler.fill(place, share, self.worker_id)
         if self._ticking is None and self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
-
-    def _fill(self, place: Place, share: int) -> None:
-        executor = place.current
-        if executor is None or not executor.connected or executor.condemned or executor.recalling:
-            return
-        free, load = self._slots - place.busy, executor.load
-        # One whose tasks were recalled is slow: they would come back to it for ever.
-        if free <= 0 and (executor.recalled or load >= FRAME * self._slots):
-            return
-        most = min(share, max(free, FRAME_MOST))
-        if (room := self.crew.room(place)) is not None:
-            most = min(most, room)
-        claims: list[Claim] = []
-        estimates: list[float] = []
-        while self._waiting and len(claims) < most:
-            estimate = self.estimates.of(self._waiting.first().name)
-            # A long task is only sent to a free slot, and nothing is queued behind it.
-            if free <= 0 and (estimate >= FRAME or load >= FRAME * 2 * self._slots):
-                break
-            claims.append(self._waiting.take())
-            estimates.append(estimate)
-            load += estimate
-            free -= 1
-        if claims:
-            executor.send(self.worker_id, claims, estimates)
-        if self.crew.recycles:
-            self.crew.turn_over(place)
 
     def ready(self, executor: ExecutorHandle) -> None:
         """An executor has started."""
@@ -176,7 +153,8 @@ class Pool:
             if claim is None:
                 continue
             if outcome.started is not None:
-                self.estimates.learn(claim.name, outcome.finished - outcome.started)
+                run_time = (outcome.finished - outcome.started) / self._waiting.batches.rules.get(claim.name, (1,))[0]
+                self.estimates.learn(claim.name, run_time)
             # Solo cannot be killed: there, what may not go on is interrupted.
             outcomes.append(verdict if outcome.ending == Ending.RELEASED else outcome)
             if verdict is not outcome and not executor.condemned:
@@ -205,11 +183,15 @@ class Pool:
         now = monotonic()
         for executor in list(self.crew):
             # What it has and does not run has ended and is not reported yet, or waits behind something long.
-            if executor.is_slow(now) and len(executor.outstanding) > len(self._page.running(executor.position)):
+            if executor.is_slow(now) and executor.busy > len(self._page.running(executor.position)):
                 executor.recall()
             self._enforcement.look(executor, now)
+        due = self._waiting.batches.due(now) if len(self._waiting.batches) else None
+        if due is not None:
+            self._distribute()
         # Where something ends now and then, what waits will have its turn, and would lose its place in line.
-        if now - max(self._waiting.since, self._ended_at) > PATIENCE:
+        if now - max(min(self._waiting.since, due or now), self._ended_at) > PATIENCE:
+            self.overflowed_at = now
             self._release_waiting()
         if self.held:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
@@ -241,7 +223,7 @@ class Pool:
         self.stopping = self.crew.stopping = True
         self._release_waiting()
         for executor in self.crew:
-            if len(executor.outstanding) > self._slots:
+            if executor.busy > self._slots:
                 executor.recall()
 
     def interrupt(self) -> None:

@@ -53,7 +53,8 @@ def read(claim: Claim, seat: Seat) -> Order:
         hostname=seat.hostname,
         attempt=claim.attempt,
         delivery_info={
-            "routing_key": claim.queue,
+            "exchange": options.get("exchange", ""),
+            "routing_key": options.get("routing_key", claim.queue),
             "priority": claim.priority,
             "redelivered": claim.attempt > 1 + request.retries,
         },

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from djqueue import events
 from djqueue.conf import settings
-from djqueue.records import Claim, Lane, Outcome
+from djqueue.records import Claim, Claims, Lane, Outcome
 from djqueue.states import Ending
 from djqueue.store.claim import claim
 from djqueue.store.conclude import conclude
@@ -82,23 +82,24 @@ class Settler:
 
     async def trade(
         self, connection: AsyncConnection, worker_id: int, batch: Sequence[Outcome], lanes: Sequence[Lane], wanted: int
-    ) -> list[Claim]:
+    ) -> Claims:
         """Settle a batch and claim; in the usual case with one statement."""
         self.put_back = False
         finished = [self._dated(o) for o in batch if o.ending in FINISHING and o.grown is None]
         if len(finished) < len(batch):
             await self._put_back(connection, worker_id, batch)
         if not finished:
-            return await claim(connection, worker_id, lanes, wanted) if wanted else []
-        who, joined = (worker_id, self._worker_name), self._in_workflow(finished)
+            return await claim(connection, worker_id, lanes, wanted) if wanted else Claims()
+        who, joined = (worker_id, self._worker_name), self._concerns_others(finished)
+        self.put_back |= joined
         try:
             if wanted:
                 settled, claims = await exchange(connection, *who, finished, lanes, wanted, concluding=joined)
             else:
-                settled, claims = await (conclude if joined else settle)(connection, *who, finished), []
+                settled, claims = await (conclude if joined else settle)(connection, *who, finished), Claims()
         except REFUSALS:
             settled = await self._settle_one_by_one(connection, worker_id, finished)
-            claims = await claim(connection, worker_id, lanes, wanted) if wanted else []
+            claims = await claim(connection, worker_id, lanes, wanted) if wanted else Claims()
         self._note(finished, settled)
         return claims
 
@@ -106,8 +107,8 @@ class Settler:
         started = None if outcome.started is None else self._clock.epoch(outcome.started)
         return outcome._replace(started=started, finished=self._clock.epoch(outcome.finished))
 
-    def _in_workflow(self, outcomes: Sequence[Outcome]) -> bool:
-        return any(claim.in_workflow for o in outcomes if (claim := self.held.get(o.id)) is not None)
+    def _concerns_others(self, outcomes: Sequence[Outcome]) -> bool:
+        return any(claim.concerns_others for o in outcomes if (claim := self.held.get(o.id)) is not None)
 
     async def _settle_one_by_one(
         self, connection: AsyncConnection, worker_id: int, outcomes: list[Outcome]
@@ -132,7 +133,7 @@ class Settler:
             lost += [interrupted(o) for o in released if o.id not in settled]
             self._note([o for o in released if o.id in settled], settled)
         if stored := [self._dated(o) for o in batch if o.ending == Ending.SETTLED]:
-            self.put_back |= self._in_workflow(stored)  # others have been released
+            self.put_back |= self._concerns_others(stored)  # which can go on
             self._note(stored, {o.id for o in stored})
         if retried := [self._dated(o) for o in batch if o.ending == Ending.RETRIED]:
             await self._go_on(retry, connection, worker_id, retried)

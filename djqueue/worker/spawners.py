@@ -14,6 +14,7 @@ from typing import Protocol
 from . import forkserver
 from .announcements import Announcement, announce, has_receivers
 from .forkserver import FAREWELL, MESSAGE, Message
+from .site_commands import answer_in_site
 
 
 class Spawner(Protocol):
@@ -56,6 +57,10 @@ class ForkSpawner:
     def announce(self, what: Announcement, signum: int = 0) -> None:
         """Tell the site's receivers what becomes of the worker."""
         self._tell(Message(forkserver.ANNOUNCE, what, signum))
+
+    def command(self, command_id: int, worker_id: int) -> None:
+        """Have a command of the site's run, which stores its answer by itself."""
+        self._tell(Message(forkserver.COMMAND, command_id, worker_id))
 
     def close(self) -> None:
         self._connection.close()
@@ -133,6 +138,13 @@ class SoloSpawner:
             thread = threading.Thread(target=announce, args=(what, self._hostname, signum), name=what.name)
             thread.start()
             self._announcing.append(thread)
+
+    def command(self, command_id: int, worker_id: int) -> None:
+        """Run a command of the site's in a thread of its own."""
+        thread = threading.Thread(
+            target=answer_in_site, args=(command_id, worker_id), name=f"djqueue-command-{command_id}", daemon=True
+        )
+        thread.start()
 
     def bid_farewell(self) -> None:
         """Let the receivers come to their end."""

@@ -8,9 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from djqueue.histogram import RUNS, step_of
-from djqueue.records import Claim, Outcome
+from djqueue.records import Claim, Outcome, Tallied
 from djqueue.states import Ending
-from djqueue.store.tally import Tallied
 
 # Lost attempts are counted where they are judged (``store/lose.py``), since most are found by another worker.
 COLUMNS = (

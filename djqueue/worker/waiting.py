@@ -7,6 +7,7 @@ from time import monotonic
 
 from djqueue.records import Claim
 
+from .batches import Gathering
 from .estimates import Estimates
 
 
@@ -17,8 +18,14 @@ class Waiting:
         self.load = 0.0
         self._estimates = estimates
         self._line: deque[tuple[Claim, float, float]] = deque()
+        self.batches = Gathering()
 
     def __len__(self) -> int:
+        return len(self._line) + len(self.batches)
+
+    @property
+    def in_line(self) -> int:
+        """How many there are besides those that are gathered for a batch."""
         return len(self._line)
 
     @property
@@ -27,6 +34,9 @@ class Waiting:
         return self._line[0][1] if self._line else float("inf")
 
     def add(self, claim: Claim, now: float) -> None:
+        if claim.name in self.batches.rules:
+            self.batches.add(claim, now)
+            return
         estimate = self._estimates.of(claim.name)
         self.load += estimate
         self._line.append((claim, now, estimate))
@@ -35,6 +45,9 @@ class Waiting:
         """Put claims in front of all others."""
         now = monotonic()
         for claim in reversed(claims):
+            if claim.name in self.batches.rules:
+                self.batches.put_back(claim, now)
+                continue
             estimate = self._estimates.of(claim.name)
             self.load += estimate
             self._line.appendleft((claim, now, estimate))
@@ -49,7 +62,7 @@ class Waiting:
         return claim
 
     def take_all(self) -> list[Claim]:
-        claims = [item[0] for item in self._line]
+        claims = [item[0] for item in self._line] + self.batches.take_all()
         self._line.clear()
         self.load = 0.0
         return claims
@@ -60,4 +73,4 @@ class Waiting:
         if found:
             self._line = deque(item for item in self._line if item[0].id not in ids)
             self.load = sum(item[2] for item in self._line)
-        return found
+        return found + self.batches.take_out(ids)

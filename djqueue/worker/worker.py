@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import signal
-import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from enum import IntEnum
 from time import monotonic
 from typing import Any
 
-import django
-from django.db import connections
 from psycopg import AsyncConnection
 
-import djqueue
 from djqueue import events
 from djqueue.conf import settings
 from djqueue.records import Outcome
 from djqueue.store.cancel import Cancellation
-from djqueue.store.workers import Counts, WorkerRow, leave, register
+from djqueue.store.rates import declare_rates
+from djqueue.store.wakeup import COMMAND, PAUSE
+from djqueue.store.workers import Counts, leave, register
 
 from .announcements import Announcement
+from .autoscale import Autoscaler
 from .clock import DatabaseClock
+from .commands import Commands
+from .components import Components
+from .desk import Desk
+from .forkserver import Loaded
 from .link import DATABASE_ERRORS, Link
 from .lookout import Lookout
 from .loop import ClaimLoop
 from .options import WorkerOptions
 from .pool import Pool
 from .progress import ProgressPage
+from .registration import describe_database, row_of
 from .spawners import ForkSpawner, SoloSpawner
 from .upkeep import Listener, Upkeep, write_tally
 
@@ -57,23 +60,24 @@ class Worker:
     """One worker; ``run`` returns its exit code."""
 
     def __init__(
-        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, tasks: int
+        self, options: WorkerOptions, spawner: ForkSpawner | SoloSpawner, page: ProgressPage, loaded: Loaded
     ) -> None:
         self.options = options
         self._spawner = spawner
-        self._tasks = tasks
+        self._rates = loaded.rates
         self._clock = DatabaseClock()
-        alias = settings.DATABASE
-        self._work_link = Link(alias, f"worker {options.name}")
-        self._upkeep_link = Link(alias, f"upkeep {options.name}")
+        self._work_link = Link(settings.DATABASE, f"worker {options.name}")
+        self._upkeep_link = Link(settings.DATABASE, f"upkeep {options.name}")
         self._listen_link = (
             Link(settings.LISTEN, f"listen {options.name}") if isinstance(settings.LISTEN, str) else None
         )
         self._lookout = Lookout(options.queues, settings.POLL_MAX)
         self._loop = ClaimLoop(options, self._work_link, self._clock, self._lookout)
         self._pool = Pool(spawner, page, options, self._outcomes)
+        self._pool.batches(loaded.batches)
         self._loop.pool = self._pool
         self._pool.on_progress = self._loop.progressed
+        self._desk = self._make_desk(page)
         self._upkeep = Upkeep(
             self._upkeep_link,
             self._clock,
@@ -84,23 +88,37 @@ class Worker:
             on_renewed=self._renewed,
             on_lease_lost=self._lease_lost,
             on_cancelled=self._cancelled,
+            calls={COMMAND: self._desk.look, PAUSE: self._lookout.look_at_pauses},
         )
+        self._components = Components(settings.WORKER_COMPONENTS, options.facts)
         self._listener = Listener(self._listen_link, self._upkeep.heard) if self._listen_link else None
-        spawner.on_spawned = self._pool.crew.spawned
-        spawner.on_exited = self._pool.crew.exited
-        spawner.on_expired = self._pool.expired
-        spawner.on_gone = self.child_gone
+        self._hear(spawner)
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
         self._stops = 0
         self._exit_code = ExitCode.DRAINED
         self._work: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
+    def _make_desk(self, page: ProgressPage) -> Desk:
+        options, pool, lookout = self.options, self._pool, self._lookout
+        commands = Commands(options, self._loop, pool, page, lookout, self._clock, self.stop)
+        self._autoscaler = Autoscaler(options.name, commands.scale, pool, lookout, commands.resized)
+        commands.scale.on_bounds = lambda: self._upkeep.add(self._autoscaler.look)
+        return Desk(commands, self._spawner.command, lambda: lookout.listening)
+
+    def _hear(self, spawner: ForkSpawner | SoloSpawner) -> None:
+        spawner.on_spawned = self._pool.crew.spawned
+        spawner.on_exited = self._pool.crew.exited
+        spawner.on_expired = self._pool.expired
+        spawner.on_gone = self.child_gone
+
     async def run(self) -> ExitCode:
         started = monotonic()
+        await self._components.start()
         await self._register_first()
         self._spawner.watch()
         await self._pool.start()
+        self._upkeep.add(self._autoscaler.look)
         upkeep = asyncio.create_task(self._upkeep.run())
         if self._listener is not None:
             self._spawn_background(self._listener.run())
@@ -122,26 +140,17 @@ class Worker:
     async def _register_first(self) -> None:
         while not self._stops:
             try:
-                return await self._register(await self._work_link.connection())
+                connection = await self._work_link.connection()
+                await declare_rates(connection, self._rates)
+                return await self._register(connection)
             except DATABASE_ERRORS as error:
                 await self._work_link.broken(error)
 
     async def _register(self, connection: AsyncConnection) -> None:
-        options = self.options
-        row = WorkerRow(
-            options.name,
-            socket.gethostname(),
-            os.getpid(),
-            str(options.queues),
-            options.pool,
-            options.concurrency,
-            f"djqueue {djqueue.__version__}, Django {django.get_version()}, Python {platform.python_version()}",
-            settings.LEASE,
-            options.processes,
-        )
         asked = monotonic()
-        worker_id = await register(connection, row)
-        self._loop.worker_id = self._upkeep.worker_id = self._pool.worker_id = worker_id
+        worker_id = await register(connection, row_of(self.options))
+        for part in (self._loop, self._upkeep, self._pool, self._desk, self.options.queues):
+            part.worker_id = worker_id
         self._renewed(asked + settings.LEASE)
 
     def _announce(self) -> None:
@@ -152,7 +161,7 @@ class Worker:
                 str(options.queues),
                 options.pool,
                 options.concurrency,
-                self._tasks,
+                len(self._rates),
                 describe_database(settings.DATABASE),
                 bool(settings.LISTEN),
                 options.processes,
@@ -180,6 +189,7 @@ class Worker:
         self._loop.worker_id, self._loop.lease_until = 0, 0.0
         self._loop.abandon()
         await self._register(connection)
+        await self._desk.describe(connection)
 
     def _cancelled(self, asked: list[Cancellation]) -> None:
         """Somebody wants these tasks, which run here, to end."""
@@ -187,6 +197,16 @@ class Worker:
             self._pool.cancel(ids)
         if terminated := {one.task_id: one.signum or signal.SIGKILL for one in asked if one.terminate}:
             self._pool.terminate(terminated)
+
+    def unready(self) -> dict[str, str]:
+        """Return what keeps it from running tasks, by its name; nothing if it may claim."""
+        if self._loop.draining:
+            return {"draining": "it claims nothing more, and ends"}
+        if not self._loop.worker_id:
+            return {"database": "it has not reached the database yet"}
+        if monotonic() >= self._loop.lease_until:
+            return {"lease": "it could not be renewed: the database does not answer"}
+        return {}
 
     def child_gone(self) -> None:
         """The fork server or the beat has ended by itself: drain, and let the service manager start us again."""
@@ -253,6 +273,7 @@ class Worker:
     async def _leave(self) -> None:
         for task in self._background:
             task.cancel()
+        await self._components.stop()
         self._pool.stop()
         self._spawner.announce(Announcement.STOPPED)
         self._spawner.unwatch()
@@ -266,10 +287,3 @@ class Worker:
         for link in (self._work_link, self._upkeep_link, self._listen_link):
             if link is not None:
                 await link.close()
-
-
-def describe_database(alias: str) -> str:
-    """Return where a database is, without its password."""
-    given = connections[alias].settings_dict
-    place = given.get("HOST") or "local socket"
-    return f"{given.get('NAME')} at {place}" + (f":{given['PORT']}" if given.get("PORT") else "")

@@ -8,9 +8,35 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from djqueue.management.subcommands import doctor, graph, import_celery_beat
+from djqueue.management.subcommands import (
+    call,
+    control_workers,
+    doctor,
+    graph,
+    import_celery_beat,
+    inspect_workers,
+    lists,
+    pause,
+    purge,
+    result,
+    resume,
+    status,
+)
 
-SUBCOMMANDS: dict[str, ModuleType] = {"doctor": doctor, "graph": graph, "import_celery_beat": import_celery_beat}
+SUBCOMMANDS: dict[str, ModuleType] = {
+    "status": status,
+    "list": lists,
+    "inspect": inspect_workers,
+    "control": control_workers,
+    "pause": pause,
+    "resume": resume,
+    "purge": purge,
+    "call": call,
+    "result": result,
+    "doctor": doctor,
+    "graph": graph,
+    "import_celery_beat": import_celery_beat,
+}
 
 
 class Command(BaseCommand):

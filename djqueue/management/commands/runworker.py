@@ -8,11 +8,15 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from djqueue.beat.child import BeatFailed
+from djqueue.management.argument_types import read_by
 from djqueue.management.service import ServiceCommand
-from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
-from djqueue.worker.configuration import LOGLEVELS, OPTIONS, build, duration, gather
+from djqueue.observability import beat_logs, logs, worker_metrics  # noqa: F401 - the lines of a beat subscribe
+from djqueue.worker.components import ComponentFailed
+from djqueue.worker.configuration import LOGLEVELS, OPTIONS, address, bounds, build, duration, gather
 from djqueue.worker.forkserver import ForkServerFailed
+from djqueue.worker.health import HealthFailed
 from djqueue.worker.options import POOLS, PoolRefuses
+from djqueue.worker.order import QueueOrder
 from djqueue.worker.start import run_worker
 
 EPILOG = """
@@ -20,8 +24,11 @@ examples:
   manage.py runworker                            every queue, one executor per core
   manage.py runworker -Q mail,default -c 4       mail before default, four executors
   manage.py runworker -Q '*' -X 'slow*'          every queue but those that begin with slow
+  manage.py runworker -Q 'web=5,bulk=1' --queue-order weighted
+                                                 both when both are full, web five times as often
   manage.py runworker -P asyncio -c 500          five hundred coroutines on one event loop
   manage.py runworker -P threads --processes 2   two executors of ten threads
+  manage.py runworker --autoscale 10,2           two to ten executors, as many as there is work for
   manage.py runworker --burst                    work until the queues are empty, then stop
 
 configuration:
@@ -46,6 +53,7 @@ class Command(ServiceCommand):
         _add_limits(parser.add_argument_group("how long, and how often"))
         _add_how_to_stop(parser.add_argument_group("when it stops"))
         _add_beat(parser)
+        add_health_port(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -56,8 +64,8 @@ class Command(ServiceCommand):
         logs.configure(given["LOGLEVEL"].value)
         self.check_database()
         try:
-            code = run_worker(asked)
-        except PoolRefuses as error:
+            code = run_worker(asked, {"/metrics": worker_metrics.page})
+        except (PoolRefuses, ComponentFailed, HealthFailed) as error:
             raise CommandError(str(error)) from None
         except ForkServerFailed as error:
             raise CommandError(f"the tasks could not be loaded, so no worker was started:\n\n{error}") from None
@@ -71,12 +79,24 @@ def _add_what_to_run(group: Any) -> None:
     group.add_argument(
         "-Q",
         "--queues",
-        help="queues to serve, separated by commas, the first served first; * and ? are wildcards (default: all)",
+        help="queues to serve, separated by commas, the first served first; * and ? are wildcards, !name leaves one "
+        "out, name=3 is a weight (default: all)",
     )
     group.add_argument(
         "-X",
         "--exclude-queues",
         help="queues not to serve, separated by commas, with wildcards",
+    )
+    group.add_argument(
+        "--queue-order",
+        choices=tuple(QueueOrder),
+        help="strict: in the order of --queues; round-robin: in turn; weighted: in turn, by weight (default: strict)",
+    )
+    group.add_argument(
+        "--priority-aging",
+        type=duration,
+        metavar="SECONDS",
+        help="let priorities that are passed over rise by one point in so many seconds (default: none)",
     )
 
 
@@ -96,6 +116,13 @@ def _add_how_to_run(group: Any) -> None:
         "others (default: threads 10, asyncio 100, gevent 100)",
     )
     group.add_argument("--processes", type=int, help="executors of the pools threads, asyncio and gevent (default: 1)")
+    group.add_argument(
+        "--autoscale",
+        type=read_by(bounds),
+        metavar="MAX,MIN",
+        help="executors between which the pool scales by itself, by the age of what waits in line and by memory; it "
+        "begins with MIN unless told otherwise (default: no scaling)",
+    )
     group.add_argument(
         "-n",
         "--name",
@@ -144,6 +171,15 @@ def _add_beat(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="run a beat as well, in a process of its own",
+    )
+
+
+def add_health_port(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--health-port",
+        type=read_by(address),
+        metavar="[HOST:]PORT",
+        help="answer /live, /ready and /metrics there over HTTP (default: none; without HOST on every address)",
     )
 
 

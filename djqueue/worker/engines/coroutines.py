@@ -11,11 +11,12 @@ from queue import Empty, SimpleQueue
 from djqueue import registry
 from djqueue.exceptions import NotRegistered, SoftTimeLimitExceeded
 from djqueue.records import Claim, Outcome
+from djqueue.worker.batch_runner import arun
+from djqueue.worker.batches import Batch, released
 from djqueue.worker.driver import OrmThread
 from djqueue.worker.executor import Executor
 from djqueue.worker.interruptible import Interrupted, Interruptible
 from djqueue.worker.progress import IDLE
-from djqueue.worker.runner import arun
 from djqueue.worker.slot import Slot
 
 from .serial import IDLE_AFTER
@@ -37,7 +38,7 @@ class _LoopSlot(Slot):
 
     def start(self, loop: asyncio.AbstractEventLoop, claim: Claim) -> asyncio.Task[Outcome]:
         """Run a coroutine function on the loop."""
-        self.task_id = claim.id
+        self.task_id = "" if isinstance(claim, Batch) else claim.id  # of a batch no single one is cancelled
         self.coroutine = Interruptible(arun(claim, self))
         return self.coroutine.start(loop, self.orm.context())
 
@@ -160,7 +161,7 @@ class CoroutineEngine:
         try:
             outcome = task.result()
         except (Interrupted, asyncio.CancelledError):
-            outcome = Outcome.released(claim.id, claim.attempt)
+            outcome = released(claim)
         self._ended(slot, outcome)
 
     def _run_plain(self, item: tuple[_LoopSlot, int, Claim]) -> None:

@@ -14,10 +14,11 @@ from django.db import close_old_connections
 
 from djqueue.exceptions import SoftTimeLimitExceeded
 from djqueue.records import Claim, Outcome
+from djqueue.worker.batch_runner import run
+from djqueue.worker.batches import released
 from djqueue.worker.executor import REPORT_AFTER, Executor
 from djqueue.worker.interruptible import Interrupted
 from djqueue.worker.progress import IDLE
-from djqueue.worker.runner import run
 from djqueue.worker.slot import Slot
 
 logger = logging.getLogger("djqueue.worker")
@@ -90,7 +91,7 @@ class SerialEngine:
             self._interruptible = False
         except Interrupted:
             self._interruptible = False
-            outcome = Outcome.released(claim.id, claim.attempt)
+            outcome = released(claim)
         return outcome
 
     def poke(self) -> None:

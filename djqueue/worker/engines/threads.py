@@ -14,10 +14,11 @@ from django.db import close_old_connections
 
 from djqueue.exceptions import SoftTimeLimitExceeded
 from djqueue.records import Claim, Outcome
+from djqueue.worker.batch_runner import run
+from djqueue.worker.batches import released
 from djqueue.worker.executor import Executor
 from djqueue.worker.interruptible import Interrupted, throw_into_thread
 from djqueue.worker.progress import IDLE
-from djqueue.worker.runner import run
 from djqueue.worker.slot import Slot, take
 
 from .serial import IDLE_AFTER
@@ -51,7 +52,7 @@ class ThreadSlot(Slot):
                     self._calm()
         except Interrupted:
             pass
-        return outcome or Outcome.released(claim.id, claim.attempt)
+        return outcome or released(claim)
 
     def limit(self, serial: int) -> None:
         """Raise ``SoftTimeLimitExceeded`` in the task with this number."""

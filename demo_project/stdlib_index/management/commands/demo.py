@@ -13,7 +13,7 @@ from django.core.management import BaseCommand, CommandError, call_command
 from django.core.management.base import CommandParser
 
 from demo_project.stdlib_index import report
-from demo_project.stdlib_index.processes import check_alive, running, stop_on_sigterm
+from demo_project.stdlib_index.processes import check_alive, running, stop_on_signals
 from demo_project.stdlib_index.progress import Progress
 from demo_project.stdlib_index.tasks import index_file, summarise
 from djqueue import AsyncResult, chord, group
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--keep-site", action="store_true", help="then serve the admin until Ctrl-C")
 
     def handle(self, *, limit: int | None, concurrency: int, keep_site: bool, **options: Any) -> None:
-        stop_on_sigterm()
+        stop_on_signals()
         try:
             self.run(limit, concurrency)
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import BaseCommand, CommandError, call_command
 from django.core.management.base import CommandParser
 
-from demo_project.stdlib_index.processes import check_alive, running, stop_on_sigterm
+from demo_project.stdlib_index.processes import check_alive, running, stop_on_signals
 
 HOST = "127.0.0.1"
 PORTS = range(8000, 8020)
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--concurrency", type=int, metavar="N", default=2, help="tasks at a time (2)")
 
     def handle(self, *, concurrency: int, **options: Any) -> None:
-        stop_on_sigterm()
+        stop_on_signals()
         call_command("migrate", verbosity=0, interactive=False)
         login = ensure_login()
         port = free_port()

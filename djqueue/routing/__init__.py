@@ -6,6 +6,8 @@ import re
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@/-]{0,127}")
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+FRONT = "!"
+"""Ends the name under which the front of a queue's line is kept: tasks there have passed their limits."""
 
 
 def is_queue_name(queue: object) -> bool:
@@ -28,3 +30,13 @@ def check_priority(priority: object) -> None:
             f"expected priority to be a whole number from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY} (higher first), "
             f"got: {priority!r}"
         )
+
+
+def line_of(name: str) -> str:
+    """Return the queue that a lane belongs to, also if it is the front of its line."""
+    return name.removesuffix(FRONT)
+
+
+def front_of(queue: str) -> str:
+    """Return the name under which the front of a queue's line is kept."""
+    return f"{queue}{FRONT}"

@@ -1,4 +1,4 @@
-"""Control: orders about tasks that are enqueued already."""
+"""Revoking: cancel tasks that are enqueued already, or run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from django.db import connections, transaction
 
-from .conf import settings
-from .exceptions import TaskRevokedError
-from .serializers import encode_error
-from .store.cancel import cancel
-from .store.wakeup import call_for_cancellation
-from .uuid7 import as_task_id
+from djqueue.conf import settings
+from djqueue.exceptions import TaskRevokedError
+from djqueue.serializers import encode_error
+from djqueue.store.cancel import cancel
+from djqueue.store.wakeup import call_for_cancellation
+from djqueue.uuid7 import as_task_id
 
 EXPECTED_SIGNAL = "expected signal to be an OS signal such as 'SIGTERM' or signal.SIGTERM"
 
@@ -41,6 +41,11 @@ def revoke(task_id: str | Sequence[str], terminate: bool = False, signal: str | 
         # A function, since Django 5.2 cannot name a partial in its log and would raise.
         transaction.on_commit(lambda: call_for_cancellation(connection), using=connection.alias, robust=True)
     return cancelled
+
+
+def terminate(task_id: str | Sequence[str], signal: str | int | None = None) -> set[str]:
+    """Cancel tasks, and kill the executors of those that run: ``revoke`` with ``terminate=True``."""
+    return revoke(task_id, terminate=True, signal=signal)
 
 
 def signal_number(signal: str | int | None) -> int | None:

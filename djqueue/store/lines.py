@@ -1,0 +1,143 @@
+"""Lines: which queues have tasks, how many, and the tasks in them in their order; for people, not for workers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db.backends.utils import CursorWrapper
+
+from djqueue.routing import FRONT
+
+COUNTED = 10_000
+"""Tasks of a queue that are counted."""
+
+# Queues by loose index scan: one probe of the primary key for each, however long the line is. A queue that no worker
+# has met yet has no row of its own. The front of a line counts with the line. Parked tasks have no index by queue, so
+# all of them are counted.
+QUEUES = f"""
+WITH RECURSIVE in_line AS (
+    (SELECT queue FROM djqueue_readytask ORDER BY queue, priority, seq LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT ready.queue FROM djqueue_readytask AS ready
+        WHERE ready.queue > in_line.queue ORDER BY ready.queue, ready.priority, ready.seq LIMIT 1
+    )
+    FROM in_line WHERE in_line.queue IS NOT NULL
+),
+held_back AS (
+    SELECT task.queue, count(*) AS tasks
+    FROM djqueue_parkedtask AS parked JOIN djqueue_task AS task ON task.id = parked.task_id
+    GROUP BY task.queue
+),
+known AS (
+    SELECT rtrim(queue, '{FRONT}') AS name FROM in_line WHERE queue IS NOT NULL
+    UNION SELECT queue FROM held_back
+    UNION SELECT name FROM djqueue_queue
+)
+SELECT
+    known.name,
+    (SELECT count(*) FROM (
+        SELECT FROM djqueue_readytask WHERE queue IN (known.name, known.name || '{FRONT}') LIMIT %s
+    ) AS line),
+    coalesce((SELECT tasks FROM held_back WHERE held_back.queue = known.name), 0),
+    coalesce(held.tasks, 0),
+    CASE WHEN queue.paused_until > statement_timestamp() THEN queue.paused_until END
+FROM known
+LEFT JOIN djqueue_queue AS queue ON queue.name = known.name
+LEFT JOIN (
+    SELECT task.queue, count(*) AS tasks
+    FROM djqueue_runningtask AS running JOIN djqueue_task AS task ON task.id = running.task_id
+    GROUP BY task.queue
+) AS held ON held.queue = known.name
+ORDER BY known.name
+"""
+
+# Why this shape. Most tasks are nobody's affair but their own: they end here, by their places in the line, which costs
+# the same however long it is. What is left is cancelled by id, since others wait for it or for its slot; it is locked,
+# so that nobody claims it before. 7 is `State.CANCELLED`.
+PURGE = """
+WITH page AS MATERIALIZED (
+    SELECT line.ctid AS place, line.priority, line.seq, line.task_id, line.attempt
+    FROM djqueue_readytask AS line
+    WHERE line.queue = %(queue)s AND (line.priority, line.seq) > (%(priority)s, %(seq)s)
+    ORDER BY line.queue, line.priority, line.seq
+    LIMIT %(limit)s
+    FOR UPDATE OF line SKIP LOCKED
+),
+known AS MATERIALIZED (
+    SELECT page.*, task.name, task.queue, coalesce(task.joined, false) AS joined
+    FROM page
+    LEFT JOIN LATERAL (
+        SELECT name, queue, workflow_id IS NOT NULL OR coalesce(options ? 'gate', false) AS joined
+        FROM djqueue_task WHERE id = page.task_id LIMIT 1
+    ) AS task ON true
+),
+gone AS (
+    DELETE FROM djqueue_readytask WHERE ctid = ANY (ARRAY(SELECT place FROM known WHERE NOT joined))
+),
+stored AS (
+    INSERT INTO djqueue_taskresult (task_id, state, attempt, worker, error, finished_at)
+    SELECT task_id, 7, attempt, '', %(error)s::jsonb, clock_timestamp() FROM known WHERE NOT joined
+),
+counted AS (
+    INSERT INTO djqueue_statistic (at, resolution, name, queue, cancelled)
+    SELECT date_trunc('minute', clock_timestamp()), 0, name, queue, count(*)
+    FROM known WHERE NOT joined AND name IS NOT NULL
+    GROUP BY name, queue
+)
+SELECT priority, seq, CASE WHEN joined THEN task_id::text END FROM known ORDER BY priority, seq
+"""
+BEFORE_ALL = (-32768, 0)
+
+NEXT_PARKED = """
+SELECT parked.task_id::text
+FROM djqueue_parkedtask AS parked
+JOIN djqueue_task AS task ON task.id = parked.task_id
+WHERE task.queue = %s AND parked.task_id > %s
+ORDER BY parked.task_id
+LIMIT %s
+FOR UPDATE OF parked SKIP LOCKED
+"""
+BEFORE_PARKED = "00000000-0000-0000-0000-000000000000"
+
+
+class QueueLine(NamedTuple):
+    """A queue: tasks in line, counted up to ``COUNTED``, those that limits hold back, those that run, and until when it
+    is paused, if it is."""
+
+    name: str
+    ready: int
+    parked: int
+    running: int
+    paused_until: datetime | None
+
+
+def queue_lines(cursor: CursorWrapper) -> list[QueueLine]:
+    """Return every queue that has tasks in line or held back, or that a worker has met."""
+    cursor.execute(QUEUES, (COUNTED,))
+    return [QueueLine._make(row) for row in cursor.fetchall()]
+
+
+class Purged(NamedTuple):
+    """A part of a line: the number of its tasks, the ids of those still to be cancelled, and its last place."""
+
+    tasks: int
+    joined: list[str]
+    last: tuple[int, int]
+
+
+def purge_line(cursor: CursorWrapper, queue: str, after: tuple[int, int], error: str, limit: int) -> Purged:
+    """End tasks that come after a place in a line, with ``error`` (JSON text); lock those that have to be cancelled."""
+    values: dict[str, Any] = {"queue": queue, "priority": after[0], "seq": after[1], "error": error, "limit": limit}
+    cursor.execute(PURGE, values)
+    rows = cursor.fetchall()
+    joined = [row[2] for row in rows if row[2] is not None]
+    return Purged(len(rows), joined, (rows[-1][0], rows[-1][1]) if rows else after)
+
+
+def next_parked(cursor: CursorWrapper, queue: str, after: str, limit: int) -> tuple[list[str], str]:
+    """Lock and return tasks of a queue that limits hold back, by their ids, and the last of these."""
+    cursor.execute(NEXT_PARKED, (queue, after, limit))
+    ids = [row[0] for row in cursor.fetchall()]
+    return ids, ids[-1] if ids else after
