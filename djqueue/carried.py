@@ -18,8 +18,9 @@ def carry(carrier: Carrier) -> Carrier:
     return carrier
 
 
-def carried(name: str, queue: str) -> dict[str, Any]:
-    """Return the option ``headers`` that a call of this task takes along, or nothing."""
+def with_carried(options: dict[str, Any], name: str, queue: str) -> dict[str, Any]:
+    """Return the options of a call of this task with the headers that it takes along."""
     if not carriers:
-        return {}
-    return {"headers": {header: value for carrier in carriers for header, value in carrier(name, queue).items()}}
+        return options
+    headers = {header: value for carrier in carriers for header, value in carrier(name, queue).items()}
+    return {**options, "headers": {**headers, **(options.get("headers") or {})}}

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
-from .routing import is_queue_name
+from .conf_rules import KEPT, kept_for_less_than_nothing, misnamed, not_accepted
 from .routing.routes import Routes
 
 REDACTED_NAMES: tuple[str, ...] = (
@@ -88,6 +88,12 @@ class Settings:
     """How long it is kept what became of slots; ``None`` keeps it for ever."""
     STATISTICS_KEPT: float | timedelta | None = 30 * 86400
     """How long it is kept how many attempts ended how; ``None`` keeps it for ever."""
+    CAPTURE_LOGS: str | None = None
+    """The least level of what tasks log to be kept beside them; ``None`` keeps nothing."""
+    LOGS_KEPT: float | timedelta | None = 7 * 86400
+    """How long that is kept; ``None`` keeps it for ever."""
+    ENQUEUE_BY_HAND: tuple[str, ...] = ()
+    """Names of tasks, with wildcards, that may be enqueued by a form in the admin."""
     ALWAYS_EAGER: bool = False
     """Run tasks in place instead of enqueueing them; for tests, on any database."""
     EAGER_PROPAGATES: bool = False
@@ -112,8 +118,15 @@ class Settings:
 
 
 DURATIONS = ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE", "AUTOSCALE_KEEP")
-KEPT = ("SCHEDULE_RUNS_KEPT", "STATISTICS_KEPT")
-LISTS = ("BROADCAST_QUEUES", "IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT", "WORKER_COMPONENTS")
+LISTS = (
+    "BROADCAST_QUEUES",
+    "ENQUEUE_BY_HAND",
+    "IMPORTS",
+    "ACCEPT_CONTENT",
+    "PAYLOAD_KEYS",
+    "REDACT",
+    "WORKER_COMPONENTS",
+)
 POSITIVE = (*DURATIONS, "CRASH_LIMIT", "RESULT_MAX_BYTES")
 HIDDEN_SETTINGS = ("PAYLOAD_KEYS",)
 RETENTION_STATES = ("succeeded", "failed", "cancelled")
@@ -130,7 +143,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
         *(*KEPT, "PRIORITY_AGING", "TIME_LIMIT", "SOFT_TIME_LIMIT", "DRAIN_TIMEOUT"),
     ),
     **_of_kind((str,), "DATABASE", "DEFAULT_QUEUE", "SERIALIZER", "RESULT_SERIALIZER", "PAYLOAD_CODEC"),
-    **_of_kind((str, NoneType), "POOL", "QUEUE_ORDER", "WORKER_NAME", "LOGLEVEL"),
+    **_of_kind((str, NoneType), "POOL", "QUEUE_ORDER", "WORKER_NAME", "LOGLEVEL", "CAPTURE_LOGS"),
     **_of_kind((int,), "CONCURRENCY", "CRASH_LIMIT", "RESULT_MAX_BYTES"),
     **_of_kind((int, NoneType), "PROCESSES", "MAX_TASKS_PER_CHILD", "MAX_MEMORY_PER_CHILD"),
     **_of_kind((bool,), "OPENTELEMETRY", "ALWAYS_EAGER", "EAGER_PROPAGATES", "ALLOW_ERROR_CB_ON_CHORD_HEADER"),
@@ -198,37 +211,7 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
     ]
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
-    return [*found, *_misnamed(settings), *_kept_for_less_than_nothing(settings), *_not_accepted(settings)]
-
-
-def _kept_for_less_than_nothing(settings: Settings) -> list[tuple[str, str]]:
-    return [
-        (f"expected DJQUEUE[{name!r}] to be 0 or more, got: {kept!r}", "")
-        for name in KEPT
-        if (kept := getattr(settings, name)) is not None and seconds(kept) < 0
-    ]
-
-
-def _not_accepted(settings: Settings) -> list[tuple[str, str]]:
-    return [
-        (
-            f"DJQUEUE[{name!r}] is {getattr(settings, name)!r}, which DJQUEUE['ACCEPT_CONTENT'] does not list",
-            "Workers would refuse what the site stores.",
-        )
-        for name in ("SERIALIZER", "RESULT_SERIALIZER")
-        if getattr(settings, name) not in settings.ACCEPT_CONTENT
-    ]
-
-
-def _misnamed(settings: Settings) -> list[tuple[str, str]]:
-    found = [
-        (f"expected DJQUEUE['BROADCAST_QUEUES'] to name queues, got: {queue!r}", "")
-        for queue in settings.BROADCAST_QUEUES
-        if not is_queue_name(queue)
-    ]
-    if not is_queue_name(settings.DEFAULT_QUEUE):
-        found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
-    return found
+    return [*found, *misnamed(settings), *kept_for_less_than_nothing(settings), *not_accepted(settings)]
 
 
 def did_you_mean(word: object, known: Mapping[str, object] | tuple[str, ...]) -> str:

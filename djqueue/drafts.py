@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from . import registry
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
-from .carried import carried
+from .carried import with_carried
 from .context import Request
 from .destinations import defaults_of, filled, lines_of, queues_of, routed
 from .limits import stream_of
@@ -85,9 +85,7 @@ def _row(
     limits: dict[str, Any],
     queue: str,
 ) -> NewTask:
-    stored = {**stored_options(name, options), **limits}
-    for header, value in carried(name, queue).get("headers", {}).items():
-        stored.setdefault("headers", {}).setdefault(header, value)
+    stored = with_carried({**stored_options(name, options), **limits}, name, queue)
     if (unique := unique_of(name, args, kwargs, options)) is not None:
         stored["unique_key"] = unique.key
     priority = 0 if options.get("priority") is None else options["priority"]

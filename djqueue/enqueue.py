@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from . import signals
 from .calls import check_arguments, check_expires
-from .carried import carried, carriers
+from .carried import carriers, with_carried
 from .conf import settings
 from .context import Request, in_trail, running_request
 from .destinations import defaults_of, filled, plain_place, routed
@@ -225,7 +225,7 @@ def _enqueue_each(
 
 def _shared_by_all(definition: TaskDefinition, queue: str, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
     """Return ``options parent_id root_id expires_at`` of tasks that are enqueued together."""
-    parent, options = running_request(), carried(definition.name, queue)
+    parent, options = running_request(), with_carried({}, definition.name, queue)
     expires = None if definition.expires is None else check_expires(definition.expires)
     if isinstance(expires, float):
         expires = database_now(connection) + timedelta(seconds=expires)

@@ -17,8 +17,8 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf converters crontab encryption events exceptions histogram limits planned records"
-    " routing schedules serializers signals signature_check states uniqueness uuid7",
+    "pure": "backoff calls conf conf_rules converters crontab encryption events exceptions histogram limits planned"
+    " records routing schedules serializers signals signature_check states uniqueness uuid7",
     "rows": "migrations models store",
     "asking": "attempt batches canvas carried context control decorator definition destinations drafts eager enqueue"
     " hooks lookup options rates redaction registry results resultsets resulttree retrying task_logging"

@@ -55,6 +55,11 @@ def state_label(code: int) -> SafeString:
     return labelled(state.name.lower(), STATE_SYMBOLS[state], str(STATE_WORDS[state]))
 
 
+def workflow_label(state: str) -> SafeString:
+    """Return the state of a workflow, named as those of tasks are."""
+    return state_label(State[state.upper()])
+
+
 def labelled(kind: str, symbol: str, word: str) -> SafeString:
     return format_html(
         '<span class="djqueue-state djqueue-{}"><span aria-hidden="true">{}</span> {}</span>',

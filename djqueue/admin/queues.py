@@ -4,30 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import quote
 from django.contrib.admin.widgets import AdminSplitDateTime
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.core.exceptions import ValidationError
+from django.db import connections
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import number_format
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
+from djqueue.conf import settings
 from djqueue.control.pausing import FOREVER, pause, resume
 from djqueue.control.purging import purge_for
-from djqueue.models import Queue
+from djqueue.models import Queue, RateLimit
+from djqueue.models.limits import Limited
 
 from . import display
+from .limits import in_words
 from .lines import COUNTED, Line, read_lines
-from .readonly import ReadOnlyAdmin
+from .steps import Step, SteppedAdmin
 
+HELD_BACK = """
+SELECT count(*) FILTER (WHERE task.queue = asked.name), count(*)
+FROM (SELECT task_id FROM djqueue_parkedtask ORDER BY gate, rank, seq LIMIT %s) AS parked
+JOIN djqueue_task AS task ON task.id = parked.task_id
+CROSS JOIN (SELECT %s AS name) AS asked
+"""
 PAUSE_FOR = timedelta(hours=1)
 """What the form proposes."""
 MOST_SECONDS = 20.0
@@ -65,16 +74,6 @@ class PurgeForm(forms.Form):
         return typed
 
 
-class Step(NamedTuple):
-    """Something to do to a queue."""
-
-    name: str
-    permission: str
-    title: Any
-    impact: Any
-    grave: bool = False
-
-
 STEPS = {
     step.name: step
     for step in (
@@ -93,49 +92,33 @@ STEPS = {
 
 
 @admin.register(Queue)
-class QueueAdmin(ReadOnlyAdmin):
-    list_display = ("name", "paused", "ready", "oldest", "running")
+class QueueAdmin(SteppedAdmin):
+    steps = STEPS
+    list_display = ("name", "paused", "limit", "ready", "oldest", "running")
     ordering = ("name",)
-    fields = ("name", "paused", "ready", "oldest", "running", "first_seen")
+    fields = ("name", "paused", "limit", "held_back", "ready", "oldest", "running", "first_seen")
     readonly_fields = fields
 
-    def get_urls(self) -> list[Any]:
-        act = self.admin_site.admin_view(require_POST(self.act_view))
-        return [path("<path:object_id>/act/", act, name="djqueue_queue_act"), *super().get_urls()]
+    def fits(self, request: HttpRequest, step: Step, row: Any) -> bool:
+        paused = row.paused_until is not None and row.paused_until > timezone.now()
+        return self.may(request, step) and (step.name != "resume" or paused)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        queue = self.get_object(request, unquote(object_id))
-        fitting = [] if queue is None else [step for step in STEPS.values() if fits(step, queue, request)]
-        return super().change_view(request, object_id, form_url, {"fitting": fitting, **(extra_context or {})})
+    def form_of(self, step: Step, row: Any, data: Any) -> forms.Form:
+        match step.name:
+            case "pause":
+                return PauseForm(data, initial={"until": timezone.now() + PAUSE_FOR})
+            case "purge":
+                return PurgeForm(data, queue=row.name)
+        return forms.Form(data)
 
-    def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Pause, resume or purge a queue, once it is confirmed."""
-        step = STEPS.get(request.POST.get("action", ""))
-        if step is None or not may(request, step):
-            raise PermissionDenied
-        queue = self.get_object(request, unquote(object_id))
-        if queue is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
-        confirmed = "confirmed" in request.POST
-        form = form_of(step, queue, request.POST if confirmed else None)
-        if confirmed and form.is_valid():
-            self._carry_out(request, step, queue, form.cleaned_data)
-            return HttpResponseRedirect(page_of(queue))
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{step.title}: {queue.name}",
-            "opts": self.opts,
-            "media": self.media + form.media,
-            "step": step,
-            "form": form,
-            "back": page_of(queue),
-            "ready": self.ready(queue) if step.name == "purge" else "",
-        }
-        return TemplateResponse(request, "admin/djqueue/queue/confirm.html", context)
+    def fact_of(self, step: Step, row: Any) -> str:
+        return gettext("In line now: %(ready)s") % {"ready": self.ready(row)} if step.name == "purge" else ""
 
-    def _carry_out(self, request: HttpRequest, step: Step, queue: Any, values: dict[str, Any]) -> None:
+    def page_of(self, row: Any) -> str:
+        return reverse("admin:djqueue_queue_change", args=[quote(row.name)])
+
+    def carry_out(self, request: HttpRequest, step: Step, row: Any, values: dict[str, Any]) -> None:
+        queue = row
         if step.name == "pause":
             pause(queue=queue.name, until=values["until"])
             said = gettext("%(queue)s is paused.") % {"queue": queue.name}
@@ -168,6 +151,20 @@ class QueueAdmin(ReadOnlyAdmin):
     def paused(self, queue: Queue) -> str:
         return display.pause_end(queue.paused_until)
 
+    @admin.display(description=_("rate limit"))
+    def limit(self, queue: Any) -> SafeString | str:
+        if queue.limit is None:
+            return display.EMPTY
+        return display.page_link("ratelimit", queue.limit.pk, in_words(queue.limit.per_second))
+
+    @admin.display(description=_("held back by limits"))
+    def held_back(self, queue: Any) -> str:
+        """Of the tasks that are parked, which have no index by queue, so many are looked at."""
+        with connections[settings.DATABASE].cursor() as cursor:
+            cursor.execute(HELD_BACK, (COUNTED + 1, queue.name))
+            held, looked_at = cursor.fetchone()
+        return f"{number_format(held, force_grouping=True)}{'+' if looked_at > COUNTED else ''}"
+
     @admin.display(description=_("ready"))
     def ready(self, queue: Any) -> str:
         count = number_format(min(queue.line.ready, COUNTED), force_grouping=True)
@@ -188,33 +185,12 @@ class QueueAdmin(ReadOnlyAdmin):
 
 
 def with_lines(queues: list[Any]) -> list[Any]:
-    """Attach to each queue its ``line``."""
+    """Attach to each queue its ``line`` and its rate ``limit``."""
     if queues:
+        limited = RateLimit.objects.using(queues[0]._state.db).filter(kind=Limited.QUEUE, per_second__isnull=False)
+        limits = {limit.name: limit for limit in limited.filter(name__in=[queue.name for queue in queues])}
         lines = read_lines(queues[0]._state.db, [queue.name for queue in queues])
         for queue in queues:
             queue.line = lines.get(queue.name, Line())
+            queue.limit = limits.get(queue.name)
     return queues
-
-
-def may(request: HttpRequest, step: Step) -> bool:
-    user: Any = request.user
-    return bool(user.has_perm(step.permission) and user.has_perm("djqueue.view_queue"))
-
-
-def fits(step: Step, queue: Queue, request: HttpRequest) -> bool:
-    """Whether there is something to do, by someone who may."""
-    paused = queue.paused_until is not None and queue.paused_until > timezone.now()
-    return may(request, step) and (step.name != "resume" or paused)
-
-
-def form_of(step: Step, queue: Queue, data: Any) -> forms.Form:
-    match step.name:
-        case "pause":
-            return PauseForm(data, initial={"until": timezone.now() + PAUSE_FOR})
-        case "purge":
-            return PurgeForm(data, queue=queue.name)
-    return forms.Form(data)
-
-
-def page_of(queue: Queue) -> str:
-    return reverse("admin:djqueue_queue_change", args=[quote(queue.name)])

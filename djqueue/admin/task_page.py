@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db import connections
 from django.urls import reverse
@@ -13,9 +15,10 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from djqueue.models import ParkedTask, RunningTask, ScheduledTask, TaskAttempt, TaskResult, WaitingTask, Worker
+from djqueue.models import ParkedTask, RunningTask, ScheduledTask, TaskAttempt, TaskLog, TaskResult, WaitingTask, Worker
 from djqueue.observability.picture import draw
 from djqueue.observability.tree import folded, read_tree
+from djqueue.redaction import redact
 from djqueue.states import Ending, ScheduleReason, State
 from djqueue.store.gates import SEPARATOR
 
@@ -182,9 +185,33 @@ def empty_fields(task: Any) -> set[str]:
         empty.add("progress")
     if not task.picture:
         empty.add("workflow")
+    for field, show in (("headers", headers_of), ("logs", logs_of)):
+        if show(task) == display.EMPTY:
+            empty.add(field)
     if attempts_list(task, but_the_last=task.seen["outcome"]) == display.EMPTY:
         empty.add("unsuccessful_attempts")
     return empty
+
+
+def headers_of(task: Any) -> SafeString | str:
+    """Show the headers of a task, each a link to the others that have it. What is redacted is no link."""
+    headers = task.options.get("headers") if isinstance(task.options, dict) else None
+    if not isinstance(headers, dict) or not headers:
+        return display.EMPTY
+    shown, url = redact(headers), reverse("admin:djqueue_task_changelist")
+    rows = []
+    for name, value in headers.items():
+        words = f"{name}: {json.dumps(shown[name], ensure_ascii=False)}"
+        asked = urlencode({"q": f"headers:{json.dumps({name: value}, ensure_ascii=False)}"})
+        rows.append((format_html('<a href="{}?{}">{}</a>', url, asked, words) if shown[name] == value else words,))
+    return format_html('<ul class="djqueue-headers">{}</ul>', format_html_join("", "<li>{}</li>", rows))
+
+
+def logs_of(task: Any) -> SafeString | str:
+    """Show what attempts logged, the latest first, where that is kept."""
+    logs = TaskLog.objects.using(task._state.db).filter(task_id=task.pk).order_by("-pk")[:ATTEMPTS_SHOWN]
+    rows = [(gettext("attempt %(number)s") % {"number": log.attempt}, display.preformatted(log.text)) for log in logs]
+    return format_html_join("", "<h4>{}</h4>{}", rows) if rows else display.EMPTY
 
 
 def workflow_of(task: Any) -> SafeString | str:

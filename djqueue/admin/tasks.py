@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from djqueue.models import RunningTask, ScheduledTask, Task, TaskAttempt, TaskResult, WaitingTask
+from djqueue.models import RunningTask, ScheduledTask, Task, TaskAttempt, TaskLog, TaskResult, WaitingTask
 from djqueue.states import State
 
 from . import arguments, display, task_page
@@ -27,6 +27,7 @@ from .filters import FILTERED_STATES, AgeFilter, QueueFilter, StateFilter, Worke
 from .paging import CappedChangeList
 from .readonly import ReadOnlyAdmin, may_view
 from .searching import WALKED, among_the_newest, by_contents, named_in
+from .task_pages import TaskPages, may_enqueue
 
 
 def latest_attempt() -> Coalesce:
@@ -47,6 +48,8 @@ def latest_attempt() -> Coalesce:
     )
 
 
+HIDDEN = (("outcome", TaskResult), ("unsuccessful_attempts", TaskAttempt), ("logs", TaskLog))
+"""Fields that only those see who may view rows of these models."""
 LIST = "admin:djqueue_task_changelist"
 
 
@@ -93,8 +96,8 @@ class TaskAdmin(ReadOnlyAdmin):
     fieldsets = (
         (None, {"fields": ("id", "name", "state", "place", "queue", "priority", "attempt", "created")}),
         (_("Life"), {"fields": ("progress", "timeline")}),
-        (_("Outcome"), {"fields": ("outcome", "unsuccessful_attempts")}),
-        (_("Call"), {"fields": ("pretty_args", "pretty_kwargs", "pretty_options")}),
+        (_("Outcome"), {"fields": ("outcome", "unsuccessful_attempts", "logs")}),
+        (_("Call"), {"fields": ("pretty_args", "pretty_kwargs", "headers", "pretty_options")}),
         (_("Workflow"), {"fields": ("workflow",)}),
         (_("Limits"), {"fields": ("expires", "max_retries")}),
         (_("Family"), {"fields": ("parent", "root", "group_id", "group_index", "workflow_id")}),
@@ -126,11 +129,7 @@ class TaskAdmin(ReadOnlyAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Leave out what the user may not view as a row of its own, and what there is nothing to say of."""
-        hidden = {
-            field
-            for field, model in (("outcome", TaskResult), ("unsuccessful_attempts", TaskAttempt))
-            if not may_view(request, model)
-        }
+        hidden = {field for field, model in HIDDEN if not may_view(request, model)}
         if obj is not None:
             hidden |= task_page.empty_fields(obj)
         shown = [
@@ -146,7 +145,11 @@ class TaskAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         act = self.admin_site.admin_view(require_POST(self.act_view))
-        return [path("<path:object_id>/act/", act, name="djqueue_task_act"), *super().get_urls()]
+        own = [path("<path:object_id>/act/", act, name="djqueue_task_act")]
+        return [*TaskPages(self).urls, *own, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"may_enqueue": may_enqueue(request), **(extra_context or {})})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[CappedChangeList]:
         return TaskChangeList
@@ -223,6 +226,10 @@ class TaskAdmin(ReadOnlyAdmin):
     def pretty_kwargs(self, task: Task) -> SafeString | str:
         return arguments.named(task)
 
+    @admin.display(description=_("headers"))
+    def headers(self, task: Task) -> SafeString | str:
+        return task_page.headers_of(task)
+
     @admin.display(description=_("options"))
     def pretty_options(self, task: Task) -> SafeString | str:
         return display.EMPTY if task.options is None else arguments.value(task.options)
@@ -239,6 +246,10 @@ class TaskAdmin(ReadOnlyAdmin):
     def outcome(self, task: Any) -> SafeString | str:
         result = TaskResult.objects.using(task._state.db).filter(pk=task.pk).first()
         return display.EMPTY if result is None else task_page.outcome_of(result)
+
+    @admin.display(description=_("logs"))
+    def logs(self, task: Any) -> SafeString | str:
+        return task_page.logs_of(task)
 
     @admin.display(description=_("unsuccessful attempts"))
     def unsuccessful_attempts(self, task: Any) -> SafeString | str:

@@ -5,26 +5,61 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
 from django.db.models import DurationField, ExpressionWrapper, F, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from djqueue.conf import settings
+from djqueue.control.asking import ask_one
+from djqueue.exceptions import WorkerNotFound
 from djqueue.models import RunningTask, Task, Worker
 
 from . import display
-from .readonly import ReadOnlyAdmin
+from .steps import Step, SteppedAdmin
 
 RUNNING_SHOWN = 100
+ANSWERS_WITHIN = 3.0
+"""Seconds that a worker has to answer."""
+
+
+class NumberForm(forms.Form):
+    number = forms.IntegerField(label=_("Executors"), min_value=1, max_value=64, initial=1)
+
+
+CONTROL = "djqueue.control_worker"
+STEPS = {
+    step.name: step
+    for step in (
+        Step("quiet", CONTROL, _("Quiet"), _("It claims nothing more and stays. What runs goes on.")),
+        Step("unquiet", CONTROL, _("Go on"), _("It claims tasks again.")),
+        Step("grow", CONTROL, _("Grow"), _("It starts so many more executors.")),
+        Step("shrink", CONTROL, _("Shrink"), _("So many executors end, each when it has finished what it runs.")),
+        Step(
+            "stop", CONTROL, _("Stop"),
+            _("It claims nothing more, finishes what runs, and ends. A service manager may start it again."),
+            grave=True,
+        ),
+    )
+}  # fmt: skip
+COMMANDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "quiet": ("quiet", {"on": True}),
+    "unquiet": ("quiet", {"on": False}),
+    "grow": ("pool_grow", {}),
+    "shrink": ("pool_shrink", {}),
+    "stop": ("shutdown", {}),
+}
 
 
 @admin.register(Worker)
-class WorkerAdmin(ReadOnlyAdmin):
+class WorkerAdmin(SteppedAdmin):
+    steps = STEPS
     list_display = (
         "named", "lease", "queues", "slots", "running", "succeeded", "failed", "lost", "heartbeat_age",
     )  # fmt: skip
@@ -42,6 +77,42 @@ class WorkerAdmin(ReadOnlyAdmin):
             lease_left=ExpressionWrapper(F("lease_until") - Now(), output_field=DurationField()),
         )
         return queryset
+
+    def fits(self, request: HttpRequest, step: Step, row: Any) -> bool:
+        if row.lease_left < timedelta(0) or not self.may(request, step):
+            return False
+        match step.name:
+            case "quiet" | "unquiet":
+                return bool(row.draining) == (step.name == "unquiet")
+            case "grow" | "shrink":
+                return row.pool != "solo" and not row.draining
+        return True
+
+    def form_of(self, step: Step, row: Any, data: Any) -> forms.Form:
+        return NumberForm(data) if step.name in ("grow", "shrink") else forms.Form(data)
+
+    def page_of(self, row: Any) -> str:
+        return reverse("admin:djqueue_worker_change", args=[row.pk])
+
+    def carry_out(self, request: HttpRequest, step: Step, row: Any, values: dict[str, Any]) -> None:
+        """Ask the worker, and say what it answers."""
+        command, arguments = COMMANDS[step.name]
+        if "number" in values:
+            arguments = {"n": values["number"]}
+        try:
+            # Two workers may have one name, so not by the name.
+            answer = ask_one(row.pk, command, arguments, ANSWERS_WITHIN)
+        except WorkerNotFound as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
+        if answer is None:
+            said = gettext("%(worker)s has not answered, so it will not do it.") % {"worker": row.name}
+            self.message_user(request, said, messages.ERROR)
+        elif "error" in answer:
+            self.message_user(request, f"{row.name}: {answer['error']}", messages.ERROR)
+        else:
+            self.log_change(request, row, f"{command}({arguments}): {answer.get('ok')}")
+            self.message_user(request, f"{row.name}: {answer.get('ok')}", messages.SUCCESS)
 
     @admin.display(description=_("worker"))
     def named(self, worker: Worker) -> SafeString:

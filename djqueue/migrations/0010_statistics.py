@@ -1,6 +1,8 @@
-"""Statistics: sums of how attempts ended; and permissions for what can be done to tasks and queues by hand."""
+"""Statistics, logs of tasks, and permissions for what can be done to tasks, queues and workers by hand."""
 
+import django.db.models.deletion
 from django.db import migrations, models
+from django.db.models.functions import Now
 
 import djqueue.models.statistic
 from djqueue.migrations._postgresql import PostgreSQLMigration
@@ -48,6 +50,7 @@ class Migration(PostgreSQLMigration):
                     ("reschedule_task", "Can run a task at another time"),
                     ("move_task", "Can move tasks to another queue"),
                     ("prioritise_task", "Can change the priority of tasks"),
+                    ("enqueue_task", "Can enqueue tasks by a form"),
                 ],
                 "required_db_features": ("supports_comments",),
                 "verbose_name": "task",
@@ -65,6 +68,42 @@ class Migration(PostgreSQLMigration):
                 "required_db_features": ("supports_comments",),
                 "verbose_name": "queue",
                 "verbose_name_plural": "queues",
+            },
+        ),
+        migrations.AlterModelOptions(
+            name="worker",
+            options={
+                "default_permissions": ("view",),
+                "permissions": [("control_worker", "Can quiet, stop, grow and shrink workers")],
+                "required_db_features": ("supports_comments",),
+                "verbose_name": "worker",
+                "verbose_name_plural": "workers",
+            },
+        ),
+        migrations.CreateModel(
+            name="TaskLog",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("attempt", models.IntegerField(verbose_name="attempt")),
+                ("text", models.TextField(verbose_name="text")),
+                ("written_at", models.DateTimeField(db_default=Now(), verbose_name="written")),
+                (
+                    "task",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="logs",
+                        to="djqueue.task",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "log",
+                "verbose_name_plural": "logs",
+                "db_table_comment": "What attempts logged, where that is captured; kept by age.",
+                "default_permissions": ("view",),
+                "required_db_features": ("supports_comments",),
+                "indexes": [models.Index(fields=["written_at"], name="djqueue_tasklog_written")],
             },
         ),
         CreateRoutines("2134a0bff9e9"),

@@ -11,6 +11,7 @@ from .schedule_runs import ScheduleRun
 from .schedules import Schedule
 from .statistic import Statistic
 from .task import Task
+from .task_log import TaskLog
 from .unique import UniqueKey
 from .worker import Worker
 from .workflows import TaskGroup, WaitingTask
@@ -36,6 +37,7 @@ __all__ = [
     "Task",
     "TaskAttempt",
     "TaskGroup",
+    "TaskLog",
     "TaskResult",
     "UniqueKey",
     "WaitingTask",

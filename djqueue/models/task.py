@@ -105,6 +105,7 @@ class Task(models.Model):
             ("reschedule_task", "Can run a task at another time"),
             ("move_task", "Can move tasks to another queue"),
             ("prioritise_task", "Can change the priority of tasks"),
+            ("enqueue_task", "Can enqueue tasks by a form"),
         ]
         db_table_comment = "One requested run each; written once, never updated."
         required_db_features = ("supports_comments",)

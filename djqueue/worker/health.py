@@ -85,7 +85,11 @@ def serving_beside(address: Address | None, pages: Pages) -> Iterator[None]:
         return
     loop = asyncio.new_event_loop()
     context = serving(address, pages)
-    loop.run_until_complete(context.__aenter__())
+    try:
+        loop.run_until_complete(context.__aenter__())
+    except HealthFailed:
+        loop.close()
+        raise
     thread = threading.Thread(target=loop.run_forever, name="djqueue-health", daemon=True)
     thread.start()
     try:
@@ -94,6 +98,8 @@ def serving_beside(address: Address | None, pages: Pages) -> Iterator[None]:
         asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(PATIENCE)
+        if not thread.is_alive():
+            loop.close()
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages) -> None:

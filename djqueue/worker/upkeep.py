@@ -25,6 +25,7 @@ from djqueue.store.prune import BATCH as PRUNE_BATCH
 from djqueue.store.prune import prune
 from djqueue.store.reclaim import reclaim, reclaim_orphaned
 from djqueue.store.tally import append, fold, prune_statistics
+from djqueue.store.task_logs import prune_logs
 from djqueue.store.wakeup import CANCEL, CHANNEL, COMMAND, DUE, INTERVAL
 from djqueue.store.workers import Counts, heartbeat
 
@@ -232,6 +233,8 @@ class Upkeep:
         await fold(connection)
         if (kept := settings.STATISTICS_KEPT) is not None:
             await prune_statistics(connection, seconds(kept))
+        if settings.LOGS_KEPT is not None:
+            await prune_logs(connection, seconds(settings.LOGS_KEPT))
         return FOLD_EVERY
 
 

@@ -174,7 +174,7 @@ class Worker:
 
     def _counts(self) -> tuple[Counts, bool]:
         self._lookout.listening = (self._listener or self._upkeep).listening
-        return self._loop.settler.counts._replace(running=self._pool.running), self._loop.draining
+        return self._loop.settler.counts._replace(running=self._pool.running), self._loop.draining or self._loop.quiet
 
     def _renewed(self, until: float) -> None:
         self._loop.lease_until = until - settings.LEASE * LEASE_MARGIN
@@ -206,7 +206,7 @@ class Worker:
             return {"database": "it has not reached the database yet"}
         if monotonic() >= self._loop.lease_until:
             return {"lease": "it could not be renewed: the database does not answer"}
-        return {}
+        return {"quiet": "it was told to claim nothing"} if self._loop.quiet else {}
 
     def child_gone(self) -> None:
         """The fork server or the beat has ended by itself: drain, and let the service manager start us again."""
