@@ -18,10 +18,13 @@ from benchmarks.lab.site import Site
 
 ID = "format('01900000-0000-7000-8000-%%s', lpad(to_hex(number), 12, '0'))::uuid"
 TASKS = f"""
-INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs)
+INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, workflow_id)
 SELECT {ID}, 'shop.tasks.number' || number %% 20, (ARRAY['default', 'mail', 'slow', 'rare'])[
     CASE WHEN number %% 10000 = 0 THEN 4 ELSE 1 + number %% 3 END
-], 0, jsonb_build_array(number), '{{}}'
+], 0, jsonb_build_array(number), '{{}}',
+    CASE WHEN number %% 1000 < 10 THEN
+        format('01900000-0000-7000-8000-%%s', lpad(to_hex(number - number %% 1000), 12, '0'))::uuid
+    END
 FROM generate_series(1, %(tasks)s::integer) AS number
 """
 # Of each twelve tasks ten have finished, one waits for its time and one is in line; of a hundred finished ones two have
@@ -91,6 +94,7 @@ PAGES = [
     "task/?worker=1",
     f"task/?q={ONE}",
     f"task/{ONE}/change/",
+    "task/workflows/",
     "taskresult/",
     "taskresult/?state__exact=6",
     f"taskresult/?q={ONE}",

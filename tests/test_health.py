@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from djqueue.worker.configuration import address
 from djqueue.worker.health import Address, HealthFailed, Page, serving, serving_beside
@@ -157,6 +158,7 @@ def test_without_a_database_worker_and_beat_live_and_are_not_ready(
         for port in ports:
             eventually(lambda port=port: status_of(port, "/ready") == 200, what="somebody who is ready")
         server.stop(signal.SIGQUIT)
+        connections[ALIAS].close()
         for port in ports:
             eventually(lambda port=port: status_of(port, "/ready") == 503, what="somebody who is not ready")
             assert status_of(port, "/live") == 200

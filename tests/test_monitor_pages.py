@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_workflows_show_their_progress_and_retry_what_failed(workers: Workers, s
     broken = chain(fails.s("first"), add.si(1, 2), add.s(3)).apply_async()
     waiting = group(add.s(1, n).set(queue="nobody") for n in range(2)) | add.si(1, 1)
     waiting.apply_async()
-    workers.run("-c", "2", "-Q", "default")
+    worker = workers.run("-c", "2", "-Q", "default")
     stored(done)
     stored(broken)
     client = staff("view_task", "retry_task")
@@ -48,8 +49,8 @@ def test_workflows_show_their_progress_and_retry_what_failed(workers: Workers, s
     assert (failed.tasks, failed.succeeded, failed.failed, failed.state, failed.share) == (3, 0, 3, "failed", 0)
     states = sorted((one.state, one.share) for one, _label in client.get(WORKFLOWS).context["workflows"])
     assert states == [("failed", 0), ("succeeded", 100), ("waiting", 0)]
-    for worker in workers.started:
-        worker.end()
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
     client.post(f"{WORKFLOWS}{failed.id}/retry/")
     first = Task.objects.get(pk=failed.first)
     assert state_of(first) is State.READY
@@ -175,7 +176,8 @@ def test_what_tasks_log_is_kept_with_the_attempt(workers: Workers, staff: Staff,
 def test_a_log_has_an_end_and_nothing_is_kept_unless_asked(workers: Workers) -> None:
     worker = workers.run("-c", "1", IMPORTS=["tests.site.form_tasks"])
     stored(says.delay("quiet"))
-    worker.end()
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
     workers.run("-c", "1", CAPTURE_LOGS="INFO", IMPORTS=["tests.site.form_tasks"])
     stored(says_much.delay())
     log = eventually(TaskLog.objects.first, what="a log")
@@ -202,7 +204,7 @@ def test_headers_lead_to_tasks_that_have_them(staff: Staff) -> None:  # noqa: F8
 
 
 def test_a_worker_is_quieted_grown_shrunk_and_stopped(workers: Workers, staff: Staff) -> None:  # noqa: F811
-    process = workers.run("-c", "1", "-n", "one")
+    process = workers.run("-c", "1", "-n", "one@host")
     worker = Worker.objects.get()
     client = staff("view_worker", "control_worker")
 
@@ -211,18 +213,18 @@ def test_a_worker_is_quieted_grown_shrunk_and_stopped(workers: Workers, staff: S
         client.post(url, {"action": action, "confirmed": "yes", **given})
         return "; ".join(str(message) for message in client.get("/admin/djqueue/worker/").context["messages"])
 
-    assert act("grow", number="2") == "one: 3 executors"
+    assert act("grow", number="2") == "one@host: 3 executors"
     eventually(lambda: len(process.executors()) == 3, what="executors")
-    assert act("shrink", number="2") == "one: 1 executors"
-    assert act("shrink", number="1") == "one: expected the pool to have 1 to 64 executors, got: 0"
-    assert act("quiet") == "one: claims nothing more"
+    assert act("shrink", number="2") == "one@host: 1 executors"
+    assert act("shrink", number="1") == "one@host: expected the pool to have 1 to 64 executors, got: 0"
+    assert act("quiet") == "one@host: claims nothing more"
     result = add.delay(1, 2)
     eventually(lambda: Worker.objects.get().draining, what="a heartbeat that says so")
     assert result.state == "PENDING"
     assert "Go on" in body(client, page_of(worker))
-    assert act("unquiet") == "one: claims again"
+    assert act("unquiet") == "one@host: claims again"
     stored(result)
-    assert act("stop") == "one: shutting down"
+    assert act("stop") == "one@host: shutting down"
     assert process.wait() == 0
     assert LogEntry.objects.count() == 5
 

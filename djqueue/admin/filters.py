@@ -24,7 +24,7 @@ from .paging import LISTED
 from .searching import note_bound
 
 QUEUES_OFFERED = 200
-LOOKED_AT = 10_000
+LOOKED_AT = 5_000
 """No index answers what else is asked of the tasks in a state, so only so many of the newest are looked at."""
 WORKERS_OFFERED = 100
 
