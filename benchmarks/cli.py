@@ -15,6 +15,7 @@ from benchmarks import (
     beat,
     chain,
     chord,
+    control,
     drain,
     enqueue,
     held_snapshot,
@@ -23,6 +24,8 @@ from benchmarks import (
     latency,
     limits,
     roundtrip,
+    routing,
+    unique,
 )
 from benchmarks.lab import machine
 from benchmarks.lab.figures import print_report, say
@@ -42,6 +45,9 @@ BENCHMARKS = {
     "beat": beat,
     "admin": admin,
     "limits": limits,
+    "routing": routing,
+    "unique": unique,
+    "control": control,
 }
 
 DESCRIPTION = """

@@ -3,7 +3,7 @@
 * rate: some workers run a task of 100/s for a minute while plain tasks flow; counted are the starts in that minute.
 * plain: a worker gets through plain tasks, without any limit in force, and with a backlog of rate-limited
   tasks in the same line. The pairs are measured in turn, and the median of their ratios counts.
-* keys: tasks of as many concurrency keys; hot: tasks of one key with a limit of four.
+* keys: tasks of as many concurrency keys, then of as many rate keys; hot: tasks of one key with a limit of four.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.lab import load
 from benchmarks.lab.figures import median, say
 from benchmarks.lab.site import Site
 from benchmarks.lab.workers import await_ready, running_worker
-from benchmarks.tasks import four_at_once, hundred_a_second, noop, once_an_hour, one_of_each
+from benchmarks.tasks import four_at_once, hundred_a_second, noop, once_an_hour, one_of_each, thousand_a_second_each
 from djqueue.definition import TaskDefinition
 
 RATE = 100
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=8, metavar="N", help="workers that share the rate (8)")
     parser.add_argument("--tasks", type=int, default=20_000, metavar="N", help="plain tasks in line (20,000)")
     parser.add_argument(
-        "--keys", type=int, default=100_000, metavar="N", help="concurrency keys, a task each (100,000)"
+        "--keys", type=int, default=100_000, metavar="N", help="keys of each kind, a task each (100,000)"
     )
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="the median counts (3)")
 
@@ -56,6 +56,7 @@ def measure(site: Site, options: argparse.Namespace) -> dict[str, Any]:
     report["plain_ratio"] = round(median([b / a for a, b in zip(alone, mixed, strict=True)]), 3)
     report["keys"] = options.keys
     report["keys_tasks_per_s"] = round(_drain(site, one_of_each, options.keys, arguments=True))
+    report["rate_keys_tasks_per_s"] = round(_drain(site, thousand_a_second_each, options.keys, arguments=True))
     report["hot_key_tasks_per_s"] = round(_drain(site, four_at_once, options.tasks // 4))
     return report
 
@@ -65,8 +66,7 @@ def _rate(site: Site, options: argparse.Namespace) -> dict[str, Any]:
         connection = stack.enter_context(site.connect())
         load.empty(connection)
         workers = [stack.enter_context(running_worker(site, "-c", "1")) for _ in range(options.workers)]
-        for worker in workers:
-            await_ready(site, worker)
+        await_ready(site, workers[-1], len(workers))
         limited = load.enqueue(hundred_a_second, int(RATE * (options.seconds + WARM_UP) * 1.5))
         time.sleep(WARM_UP)
         began = _now(connection)

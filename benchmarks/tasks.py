@@ -67,3 +67,23 @@ def one_of_each(key: int) -> None:
 @shared_task(concurrency_limit=4)
 def four_at_once() -> None:
     """Do nothing, four at a time."""
+
+
+@shared_task(rate_limit="1000/s", rate_key="{key}")
+def thousand_a_second_each(key: int) -> None:
+    """Do nothing, under a rate limit of its own for each key."""
+
+
+@shared_task(unique_key="{key}")
+def only_one(key: object, value: object = None) -> None:
+    """Do nothing, once for each key."""
+
+
+@shared_task(unique_key="always", debounce=3600)
+def put_off_by_calls(value: object) -> None:
+    """Do nothing, an hour after the last call."""
+
+
+@shared_task
+def rests() -> None:
+    """Do nothing, unless it is paused."""

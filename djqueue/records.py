@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from .states import Ending, State
@@ -47,9 +47,9 @@ class Claim(NamedTuple):
 
 
 class Claims(list[Claim]):
-    """What a claim brought. ``parked`` says that it also met tasks which a limit holds back: there may be more."""
+    """What a claim brought. ``parked`` are the lanes in which tasks will stand that it met and a limit holds back."""
 
-    parked = False
+    parked: Collection[Lane] = ()
 
 
 class Outcome(NamedTuple):

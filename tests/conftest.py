@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import call_command
 from django.db import connection as django_connection
 
 from djqueue.doctor import check_invariants
@@ -132,6 +133,18 @@ def in_thread() -> Iterator[Callable[..., Any]]:
 def workers(transactional_db: None) -> Iterator[Workers]:
     with running_workers() as workers:
         yield workers
+
+
+@pytest.fixture(scope="class")
+def lasting_workers(django_db_setup: None, django_db_blocker: Any) -> Iterator[Workers]:
+    """For tests of a class that share a worker: the database stays as it is between them, as long as they clean up."""
+    with django_db_blocker.unblock():
+        try:
+            with running_workers() as workers:
+                yield workers
+        finally:
+            call_command("flush", interactive=False, verbosity=0)
+            django_connection.close()
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ from djqueue.store.release import release
 from djqueue.store.repair import repair
 from djqueue.store.resume import resume
 from djqueue.store.retry import retry
+from djqueue.worker.lookout import Lookout
+from djqueue.worker.queues import QueueSelection
 
 from .conftest import DEFAULT, Session, until_blocked
 from .site.cluster_limits import in_order, one_at_a_time, three_at_a_time, two_at_a_time, two_of_a_name
@@ -63,12 +65,23 @@ class TestClaims:
         tasks = [two_at_a_time.delay(7).id for _ in range(5)]
         claims = session(claim, worker, LANES, 10)
         assert ids(claims) == tasks[:2]
-        assert claims.parked
+        assert claims.parked == {FRONT}
         assert all(claimed.holds_slot for claimed in claims)
         assert held() == {tasks[0]: 1, tasks[1]: 2}
         assert session.places() == dict.fromkeys(tasks[:2], "running") | dict.fromkeys(tasks[2:], "parked")
         assert Task.objects.parked().count() == 3
         assert session(claim, worker, LANES, 10) == []
+
+    def test_a_worker_that_parked_a_task_knows_where_it_will_stand(self, session, worker):
+        """Whoever gives the slot back need not serve its queue, so nobody may tell it."""
+        one_at_a_time.delay(7)
+        session(claim, worker, LANES, 10)
+        waiting = one_at_a_time.apply_async((7,), queue="mail", priority=3)
+        found = session(claim, worker, [Lane("mail", 3)], 10)
+        lookout = Lookout(QueueSelection(["mail"]), poll_max=1.0)
+        lookout.parked(found.parked)
+        assert lookout.lanes() == [Lane("mail!", 3)]
+        assert waiting.state == "PENDING"
 
     def test_another_key_and_plain_tasks_are_not_held_up(self, session, worker):
         first, parked, other = (one_at_a_time.delay(key).id for key in (1, 1, 2))

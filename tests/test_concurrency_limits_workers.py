@@ -79,9 +79,11 @@ def assert_all_done(results: list[AsyncResult]) -> None:
 
 
 def test_limits_hold_for_several_workers_and_everything_runs(workers: Workers, file: Notes):
-    results = enqueue(file, 0.001)
     for pool, slots in (("processes", 2), ("processes", 2), ("threads", 4)):
         workers.start("-P", pool, "-c", str(slots))
+    for worker in workers.started:
+        worker.ready()  # one alone would be through before the others have started
+    results = enqueue(file, 0.01)
     assert_all_done(results)
     assert_limits_kept(file)
     # A limit of three that let one run at a time would be kept as well.

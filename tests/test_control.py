@@ -9,53 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 
 from djqueue import control
-from djqueue.control import Replies, catalogue
+from djqueue.control import catalogue
 from djqueue.control.asking import addressed
 from djqueue.exceptions import EncodeError, WorkerNotFound
 from djqueue.models import CommandReply, RunningTask, Worker, WorkerCommand
 from djqueue.states import State
 from djqueue.store.commands import KnownWorker, forget_commands
 
+from .asking import IMPORTS, PATIENT, ask, only, run, tell
 from .conftest import Session
 from .site import control_tasks as site
-from .site.models import Mark
 from .site.tasks import add, noop
 from .site.worker_tasks import notes
 from .worker_process import Notes, WorkerProcess, Workers, all_finished, eventually, stored
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-PATIENT = 20.0
-"""Seconds to wait for a reply where it is not the question how fast it comes."""
-IMPORTS = ["tests.site.tasks", "tests.site.worker_tasks", "tests.site.control_tasks"]
-
-
-def run(workers: Workers, *options: str, **settings: Any) -> WorkerProcess:
-    return workers.run(*options, IMPORTS=IMPORTS, **settings)
-
 
 def name_of(worker: WorkerProcess) -> str:
     return Worker.objects.get(pid=worker.pid).name
-
-
-def only(replies: Replies) -> Any:
-    """Return the one reply."""
-    assert (replies.silent, replies.gone) == ((), ())
-    ((_, value),) = replies.items()
-    return value
-
-
-def ask(command: str, **arguments: Any) -> Any:
-    return only(control.inspect(timeout=PATIENT).request(command, **arguments))
-
-
-def tell(command: str, **arguments: Any) -> Any:
-    replies = control.broadcast(command, arguments, reply=True, timeout=PATIENT)
-    ((reply,),) = (answer.values() for answer in replies or ())
-    return reply
 
 
 # Questions
@@ -97,22 +69,6 @@ def test_every_question_has_its_answer(workers: Workers, file: Notes, tmp_path: 
     assert stored(running).state == State.SUCCEEDED
 
 
-def test_stats_say_what_a_worker_is_and_has_done(workers: Workers):
-    worker = run(workers, "-c", "2", "-P", "processes")
-    results = [add.delay(1, place) for place in range(20)]
-    eventually(all_finished(results))
-
-    stats = ask("stats")
-
-    assert (stats["pid"], stats["draining"], stats["queues"]) == (worker.pid, False, "*")
-    assert stats["total"] == {"succeeded": 20, "failed": 0, "lost": 0}
-    pool = stats["pool"]
-    assert (pool["implementation"], pool["executors"], pool["max-concurrency"]) == ("processes", 2, 2)
-    assert sorted(pool["processes"]) == sorted(executor.pid for executor in worker.executors())
-    assert stats["rusage"]["rss"] > 10_000
-    assert 0 <= stats["uptime"] < 600
-
-
 def test_the_settings_are_told_without_secrets(workers: Workers):
     schedules = {"nightly": {"task": noop.name, "schedule": 60, "kwargs": {"api_key": "sour"}}}
     run(workers, "-c", "1", PAYLOAD_KEYS=["sourkey"], SCHEDULES=schedules, CRASH_LIMIT=7)
@@ -143,36 +99,6 @@ def test_what_waits_inside_a_worker_is_reserved(workers: Workers, file: Notes, t
     eventually(all_finished(results))
 
 
-def test_a_reply_comes_within_a_second(workers: Workers):
-    run(workers, "-c", "1")
-    worst = 0.0
-    for _ in range(20):
-        began = time.monotonic()
-        assert len(control.inspect(timeout=PATIENT).ping()) == 1
-        worst = max(worst, time.monotonic() - began)
-    assert worst < 1.0
-
-
-@pytest.mark.parametrize("listen", [True, False])
-def test_without_wake_ups_it_comes_all_the_same(workers: Workers, listen: bool):
-    """A worker that listens and missed one looks at its heartbeat; one that cannot listen, every second."""
-    run(workers, "-c", "1", LISTEN=listen)
-    eventually(lambda: Worker.objects.filter(heartbeat_at__gt=Worker.objects.get().started_at).exists())
-    worker_id = Worker.objects.get().pk
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO djqueue_workercommand (name, arguments, expires_at) VALUES ('ping', '{}', now() + '1 min') "
-            "RETURNING id"
-        )
-        (command_id,) = cursor.fetchone()
-        cursor.execute(
-            "INSERT INTO djqueue_commandreply (command_id, worker_id, worker) VALUES (%s, %s, '')",
-            (command_id, worker_id),
-        )
-    reply = eventually(lambda: CommandReply.objects.filter(answered_at__isnull=False).first())
-    assert reply.value == {"ok": "pong"}
-
-
 # Who is asked
 
 
@@ -198,6 +124,7 @@ def test_commands_go_to_those_that_are_named(workers: Workers):
         control.inspect("a1@x").ping()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_where_nobody_lives_nobody_answers():
     began = time.monotonic()
     replies = control.inspect(timeout=60).ping()
@@ -268,33 +195,10 @@ def test_a_worker_that_is_killed_meanwhile_is_reported_as_gone(workers: Workers)
     assert (replies, replies.silent, replies.gone) == ({}, (), ("doomed@x",))
 
 
-def test_a_worker_under_load_answers_too(workers: Workers):
-    run(workers, "-c", "2")
-    results = noop.delay_many(((), {}) for _ in range(4000))
-    answers = [ask("stats")["total"]["succeeded"] for _ in range(10)]
-    assert answers == sorted(answers)
-    eventually(all_finished(results))
-
-
-def test_an_order_that_is_too_old_is_not_obeyed(workers: Workers):
-    run(workers, "-c", "1")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO djqueue_workercommand (name, arguments, expires_at) VALUES ('pool_grow', '{}', now()) "
-            "RETURNING id"
-        )
-        (command_id,) = cursor.fetchone()
-        cursor.execute(
-            "INSERT INTO djqueue_commandreply (command_id, worker_id, worker) VALUES (%s, %s, '')",
-            (command_id, Worker.objects.get().pk),
-        )
-    eventually(lambda: CommandReply.objects.filter(command_id=command_id, taken_at__isnull=False).exists())
-    assert ask("stats")["pool"]["executors"] == 1
-
-
 # Bad input
 
 
+@pytest.mark.django_db(transaction=True)
 def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent():
     for call, message in [
         (lambda: control.pool_grow("two"), r"expected n of pool_grow\(n: int = 1\) to be int, got: 'two'"),
@@ -318,38 +222,6 @@ def test_arguments_that_cannot_be_stored_are_refused(session: Session):
     with pytest.raises(EncodeError):
         control.broadcast("add_consumer", {"queue": "a\0b"})
     assert not WorkerCommand.objects.exists()
-
-
-def test_orders_that_make_no_sense_are_answered_with_an_error(workers: Workers):
-    run(workers, "-c", "1")
-    for command, arguments, error in [
-        ("pool_shrink", {"n": 1}, "expected the pool to have 1 to 64 executors, got: 0"),
-        ("pool_grow", {"n": 64}, "expected the pool to have 1 to 64 executors, got: 65"),
-        ("pool_grow", {"n": 0}, "expected n to be 1 or more, got: 0"),
-        ("autoscale", {"max": 1, "min": 2}, "expected max to be min or more, and min 1 or more, got: max=1, min=2"),
-        ("add_consumer", {"queue": "a b"}, "expected queue to hold names of queues"),
-        ("add_consumer", {"queue": " "}, "expected queue to name a queue, got: ' '"),
-        ("add_consumer", {"queue": "!mail"}, "expected queue to name a queue, got: '!mail'"),
-        ("add_consumer", {"queue": "mail=2"}, "expected queue to name a queue, got: 'mail=2'"),
-        ("add_consumer", {"queue": "mail!"}, "expected queue to hold names of queues"),
-        ("time_limit", {"task_name": "x", "hard": 1, "soft": 2}, "expected soft to be at most hard (1 s), got: 2"),
-        ("time_limit", {"task_name": "x", "hard": -1}, "expected hard to be"),
-    ]:
-        assert error in tell(command, **arguments)["error"]
-    assert "unknown command 'no_such_command'" in tell("no_such_command", x=1)["error"]
-    # What the asker does not know, the worker checks.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO djqueue_workercommand (name, arguments, expires_at) "
-            """VALUES ('pool_grow', '{"n": "many"}', now() + '1 min') RETURNING id"""
-        )
-        (command_id,) = cursor.fetchone()
-        cursor.execute(
-            "INSERT INTO djqueue_commandreply (command_id, worker_id, worker) VALUES (%s, %s, '')",
-            (command_id, Worker.objects.get().pk),
-        )
-    reply = eventually(lambda: CommandReply.objects.filter(command_id=command_id, answered_at__isnull=False).first())
-    assert "expected n of pool_grow" in reply.error
 
 
 # Orders
@@ -404,18 +276,6 @@ def test_a_pool_grows_and_shrinks_without_dropping_a_task(workers: Workers, file
     eventually(all_finished([noop.delay()]))
 
 
-def test_a_pool_that_changes_all_the_time_loses_nothing(workers: Workers):
-    run(workers, "-c", "2")
-    results = noop.delay_many(((), {}) for _ in range(3000))
-    for _ in range(5):
-        tell("pool_grow", n=2)
-        tell("pool_shrink", n=3)
-        tell("pool_grow", n=1)
-    eventually(all_finished(results))
-    assert ask("stats")["pool"]["executors"] == 2
-    assert ask("stats")["total"]["succeeded"] == 3000
-
-
 def test_an_executor_that_is_killed_while_it_leaves_is_not_replaced(workers: Workers, file: Notes, tmp_path: Path):
     worker = run(workers, "-c", "2")
     gate = tmp_path / "gate"
@@ -432,30 +292,6 @@ def test_an_executor_that_is_killed_while_it_leaves_is_not_replaced(workers: Wor
     assert [stored(result).attempt for result in held] == [2, 2]
 
 
-def test_solo_has_one_executor_for_good(workers: Workers):
-    run(workers, "-P", "solo")
-    assert "--pool solo has one executor" in tell("pool_grow")["error"]
-    assert "cannot honour hard" in tell("time_limit", task_name="x", hard=3.0)["error"]
-    assert ask("ping") == {"ok": "pong"}
-    assert site.holds.name in ask("registered")
-    assert ask("echo", text="a")["said"] == ["a"]
-
-
-def test_time_limits_can_be_changed_while_the_worker_runs(workers: Workers, file: Notes, tmp_path: Path):
-    run(workers, "-c", "2")
-    never = str(tmp_path / "never")
-    assert tell("time_limit", task_name=site.holds.name, hard=0.3)["ok"]
-    assert stored(site.holds.delay(file.path, never)).error["exc_type"] == "TimeLimitExceeded"
-    tell("time_limit", task_name=site.holds.name, soft=0.2)
-    assert stored(site.holds.delay(file.path, never)).error["exc_type"] == "SoftTimeLimitExceeded"
-    tell("time_limit", task_name=site.holds.name)
-    assert ask("stats")["time_limits"] == {}
-    # A call's own limit wins.
-    tell("time_limit", task_name=notes.name, hard=0.2)
-    result = notes.apply_async((file.path, "x", 0.6), time_limit=30)
-    assert stored(result).state == State.SUCCEEDED
-
-
 def test_a_worker_shuts_down_after_it_has_answered(workers: Workers, file: Notes):
     worker = run(workers, "-c", "1")
     result = notes.delay(file.path, "x", 1.0)
@@ -466,68 +302,7 @@ def test_a_worker_shuts_down_after_it_has_answered(workers: Workers, file: Notes
     assert result.state == "SUCCESS"
 
 
-def test_terminate_kills_what_runs(workers: Workers, file: Notes, tmp_path: Path):
-    run(workers, "-c", "1")
-    result = site.holds.delay(file.path, str(tmp_path / "never"))
-    file.await_lines(1)
-    assert control.terminate(result.id) == set()
-    assert stored(result).state == State.CANCELLED
-
-
-def test_an_order_is_part_of_the_transaction(workers: Workers):
-    run(workers, "-c", "1")
-    with transaction.atomic():
-        control.pool_grow(1)
-        transaction.set_rollback(True)
-    with transaction.atomic():
-        control.pool_grow(2)
-        # A question is not: it would wait for an answer that nobody can give.
-        assert ask("stats")["pool"]["executors"] == 1
-    eventually(lambda: ask("stats")["pool"]["executors"] == 3)
-
-
 # The site's own commands
-
-
-@pytest.mark.parametrize("pool", ["processes", "solo"])
-def test_a_site_has_commands_of_its_own(workers: Workers, pool: str):
-    worker = run(workers, "-P", pool, "-n", "one@here")
-    assert ask("echo", text="lemon", times=2, extra={"a": [1]}) == {
-        "said": ["lemon", "lemon"],
-        "extra": {"a": [1]},
-        "by": "one@here",
-        "pool": pool,
-    }
-    assert tell("leave_mark", name="sour")["ok"].endswith("tasks are known")
-    assert Mark.objects.get().name == f"sour {Worker.objects.get().pk}"
-    for what, error in [
-        ("set", "the reply of unstorable cannot be stored"),
-        ("nul", "U+0000"),
-        ("nan", "NaN"),
-        ("huge", "the reply of unstorable has 2,000,002 characters, and may have 1,048,576"),
-    ]:
-        assert error in ask("unstorable", what=what)["error"]
-    assert ask("unstorable", what="else")["error"] == "KeyError: 'else'"
-    assert ask("fails_at_it") == {"error": "LookupError: the lemons are sold out"}
-    assert "LookupError" in worker.log
-    assert ask("ping") == {"ok": "pong"}
-
-
-def test_a_command_of_the_sites_ends_with_its_time_and_holds_up_nobody(workers: Workers):
-    worker = run(workers, "-c", "1", "-n", "one@here")
-    fork_server = worker.fork_server()
-    replies = control.inspect(timeout=0.5).request("takes_long", seconds=60)
-    assert replies.silent == ("one@here",)
-    executors = {executor.pid for executor in worker.executors()}
-    eventually(lambda: {child.pid for child in fork_server.children()} == executors, what="its process to end")
-    began = time.monotonic()
-    control.broadcast("takes_long", {"seconds": 5})
-    assert ask("ping") == {"ok": "pong"}
-    eventually(all_finished([noop.delay()]))
-    assert time.monotonic() - began < 5
-    for child in fork_server.children():
-        if child.pid not in executors:
-            child.kill()
 
 
 def test_commands_are_declared_with_what_they_take():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -69,10 +70,15 @@ def test_one_that_cannot_start_stops_the_start_and_those_before_it(workers: Work
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_an_error_that_names_it(workers: Workers, file: Notes, names: list[str], message: str):
-    worker = start(workers, file, *names)
+def test_what_cannot_be_is_an_error_that_names_it(names: list[str], message: str):
+    with pytest.raises(ComponentFailed, match=re.escape(message)):
+        ordered(load(HERE + name for name in names))
+
+
+def test_a_worker_with_a_component_that_cannot_be_does_not_start(workers: Workers, file: Notes):
+    worker = start(workers, file, "Missing")
     assert worker.wait() == 1
-    assert message in worker.log
+    assert "could not be loaded: ImportError" in worker.log
     assert "Traceback" not in worker.log
 
 

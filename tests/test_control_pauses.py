@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,9 +26,7 @@ from .conftest import DEFAULT, Session
 from .site.routing_tasks import invoice
 from .site.tasks import add, noop
 from .site.worker_tasks import notes
-from .worker_process import Notes, Workers, all_finished, eventually, stored
-
-pytestmark = pytest.mark.django_db(transaction=True)
+from .worker_process import Notes, WorkerProcess, Workers, all_finished, eventually, stored
 
 WAYS: list[dict[str, str]] = [{"queue": "default"}, {"task": noop.name}, {"key": "customer:7"}]
 IDS = ["queue", "task", "key"]
@@ -65,9 +64,8 @@ def put_off() -> int:
     return ScheduledTask.objects.filter(reason=ScheduleReason.PAUSED).count()
 
 
-@pytest.mark.parametrize(("way", "listen"), [*((way, True) for way in WAYS), *((way, False) for way in WAYS[:2])])
-def test_what_is_paused_waits_and_goes_on_when_it_is_resumed(workers: Workers, way: dict[str, str], listen: bool):
-    workers.run("-c", "1", LISTEN=listen)
+def pause_and_resume(way: dict[str, str]) -> None:
+    """What is paused waits, what is not goes on, and so does the rest when it is resumed."""
     eventually(all_finished(enqueue_parked(way, 1)))
 
     assert control.pause(**way) == control.FOREVER
@@ -86,43 +84,136 @@ def test_what_is_paused_waits_and_goes_on_when_it_is_resumed(workers: Workers, w
     assert control.resume(**way) is False
 
 
-def test_a_unique_key_is_paused_as_it_is_stored_and_stays_held(workers: Workers):
-    """The key of a unique task begins with the task's name."""
-    way = {"key": f"{invoice.name}:invoice:7"}
-    workers.run("-c", "1")
-    control.pause(**way)
-    await_known(way)
-    resting, other = invoice.delay(7), invoice.delay(8)
-    assert stored(other).state == State.SUCCEEDED
-    eventually(lambda: put_off() == 1)
-    assert invoice.delay(7).id == resting.id
-    with pytest.raises(TaskExists):
-        invoice.apply_async((7,), unique_action="error")
-    found = invoice.apply_async((7,), headers={"a": 1}, unique_action="replace")  # is put off again
-    assert found.id == resting.id
-    assert resting.state == "PENDING"
-
-    assert control.resume(**way) is True
-    assert stored(resting).attempt == 1
-    assert Task.objects.get(pk=resting.id).options["headers"] == {"a": 1}
-    assert invoice.delay(7).created
+@pytest.fixture(scope="class")
+def one(lasting_workers: Workers) -> WorkerProcess:
+    return lasting_workers.run("-c", "1")
 
 
-@pytest.mark.parametrize("way", WAYS, ids=IDS)
-def test_a_pause_ends_by_itself(workers: Workers, way: dict[str, str]):
-    workers.run("-c", "1")
-    began = time.monotonic()
-    until = control.pause(**way, seconds=3)
-    (paused,) = control.paused()
-    assert (paused.kind, paused.name, paused.until) == (*way.popitem(), until)
-    way = {paused.kind: paused.name}
-    await_known(way)
-    waiting = enqueue_parked(way, 5)
-    eventually(all_finished([notes.apply_async(("/dev/null", "x"), queue="other")]))
-    assert not any(result.ready() for result in waiting) or time.monotonic() - began > 3
-    eventually(all_finished(waiting))
-    assert time.monotonic() - began > 2.5
-    assert control.paused() == []
+@pytest.fixture(scope="class")
+def deaf(lasting_workers: Workers) -> WorkerProcess:
+    return lasting_workers.run("-c", "1", LISTEN=False)
+
+
+class TestListening:
+    """With one worker for all."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_is_left(self, one: WorkerProcess) -> Iterator[None]:
+        yield
+        left = control.paused()
+        for kind, name, _ in left:
+            control.resume(**{kind: name})
+        eventually(lambda: not any(model.objects.exists() for model in (ReadyTask, ScheduledTask, RunningTask)))
+        assert left == []
+
+    @pytest.mark.parametrize("way", WAYS, ids=IDS)
+    def test_what_is_paused_waits_and_goes_on_when_it_is_resumed(self, way: dict[str, str]):
+        pause_and_resume(way)
+
+    def test_a_unique_key_is_paused_as_it_is_stored_and_stays_held(self):
+        """The key of a unique task begins with the task's name."""
+        way = {"key": f"{invoice.name}:invoice:7"}
+        control.pause(**way)
+        await_known(way)
+        resting, other = invoice.delay(7), invoice.delay(8)
+        assert stored(other).state == State.SUCCEEDED
+        eventually(lambda: put_off() == 1)
+        assert invoice.delay(7).id == resting.id
+        with pytest.raises(TaskExists):
+            invoice.apply_async((7,), unique_action="error")
+        found = invoice.apply_async((7,), headers={"a": 1}, unique_action="replace")  # is put off again
+        assert found.id == resting.id
+        eventually(lambda: put_off() == 1)
+        assert resting.state == "PENDING"
+
+        assert control.resume(**way) is True
+        assert stored(resting).attempt == 1
+        assert Task.objects.get(pk=resting.id).options["headers"] == {"a": 1}
+        again = invoice.delay(7)
+        assert again.created
+        eventually(all_finished([again]))
+
+    @pytest.mark.parametrize("way", WAYS, ids=IDS)
+    def test_a_pause_ends_by_itself(self, way: dict[str, str]):
+        began = time.monotonic()
+        until = control.pause(**way, seconds=2)
+        (paused,) = control.paused()
+        assert ({paused.kind: paused.name}, paused.until) == (way, until)
+        await_known(way)
+        waiting = enqueue_parked(way, 5)
+        eventually(all_finished([notes.apply_async(("/dev/null", "x"), queue="other")]))
+        assert not any(result.ready() for result in waiting) or time.monotonic() - began > 2
+        eventually(all_finished(waiting))
+        assert time.monotonic() - began > 1.5
+        assert control.paused() == []
+
+    def test_what_runs_goes_on(self, file: Notes):
+        running = notes.delay(file.path, "a", 1.0)
+        file.await_lines(1)
+        control.pause(task=notes.name)
+        control.pause(queue="default")
+        assert stored(running).state == State.SUCCEEDED
+        control.resume(task=notes.name)
+        control.resume(queue="default")
+
+    def test_order_is_kept_over_a_pause(self, file: Notes):
+        control.pause(task=notes.name)
+        await_known({"task": notes.name})
+        results = [notes.delay(file.path, place) for place in range(30)]
+        eventually(lambda: put_off() == 30)
+        control.resume(task=notes.name)
+        eventually(all_finished(results))
+        assert [int(text) for text in file.texts()] == list(range(30))
+
+    def test_a_pause_that_is_made_shorter_brings_its_tasks_back_earlier(self):
+        control.pause(task=noop.name)
+        control.pause(task=add.name, seconds=3600)
+        await_known({"task": add.name})
+        waiting, other = noop.delay(), add.delay(1, 2)
+        eventually(lambda: put_off() == 2)
+        end = control.pause(task=noop.name, seconds=1)
+        eventually(all_finished([waiting]))
+        assert timezone.now() >= end
+        assert other.state == "PENDING"
+        assert put_off() == 1
+        control.resume(task=add.name)
+        eventually(all_finished([other]))
+
+    def test_a_pause_that_is_made_longer_puts_its_tasks_off_again(self):
+        control.pause(task=noop.name, seconds=4)
+        await_known({"task": noop.name})
+        waiting = noop.delay()
+        eventually(lambda: put_off() == 1)
+        end = control.pause(task=noop.name, seconds=3600)
+        eventually(lambda: ScheduledTask.objects.filter(run_at=end).exists())
+        assert waiting.state == "PENDING"
+        control.resume(task=noop.name)
+        eventually(all_finished([waiting]))
+
+    def test_what_is_put_off_can_be_cancelled(self):
+        control.pause(task=noop.name)
+        await_known({"task": noop.name})
+        waiting = noop.delay()
+        eventually(lambda: put_off() == 1)
+        assert control.revoke(waiting.id) == {waiting.id}
+        control.resume(task=noop.name)
+        assert waiting.state == "REVOKED"
+
+    def test_a_pause_is_part_of_the_transaction(self):
+        with transaction.atomic():
+            control.pause(queue="default")
+            control.pause(task=noop.name)
+            transaction.set_rollback(True)
+        assert control.paused() == []
+        eventually(all_finished([noop.delay()]))
+
+
+class TestPolling:
+    """With one that does not hear wake-ups."""
+
+    @pytest.mark.parametrize("way", WAYS[:2], ids=IDS[:2])
+    def test_what_is_paused_waits_and_goes_on_when_it_is_resumed(self, deaf: WorkerProcess, way: dict[str, str]):
+        pause_and_resume(way)
 
 
 def test_a_worker_that_starts_meanwhile_knows(workers: Workers):
@@ -149,62 +240,6 @@ def test_a_backlog_of_paused_tasks_holds_up_nobody(workers: Workers):
     assert not RunningTask.objects.exists()
     control.resume(task=noop.name)
     eventually(all_finished(paused))
-
-
-def test_what_runs_goes_on(workers: Workers, file: Notes):
-    workers.run("-c", "1")
-    running = notes.delay(file.path, "a", 1.0)
-    file.await_lines(1)
-    control.pause(task=notes.name)
-    control.pause(queue="default")
-    assert stored(running).state == State.SUCCEEDED
-
-
-def test_order_is_kept_over_a_pause(workers: Workers, file: Notes):
-    control.pause(task=notes.name)
-    results = [notes.delay(file.path, place) for place in range(30)]
-    workers.run("-c", "1")
-    eventually(lambda: put_off() == 30)
-    control.resume(task=notes.name)
-    eventually(all_finished(results))
-    assert [int(text) for text in file.texts()] == list(range(30))
-
-
-def test_a_pause_that_is_made_shorter_brings_its_tasks_back_earlier(workers: Workers):
-    control.pause(task=noop.name)
-    control.pause(task=add.name, seconds=3600)
-    waiting, other = noop.delay(), add.delay(1, 2)
-    workers.run("-c", "1")
-    eventually(lambda: put_off() == 2)
-    end = control.pause(task=noop.name, seconds=2)
-    eventually(all_finished([waiting]))
-    assert timezone.now() >= end
-    assert other.state == "PENDING"
-    assert put_off() == 1
-    control.resume(task=add.name)
-
-
-def test_a_pause_that_is_made_longer_puts_its_tasks_off_again(workers: Workers):
-    workers.run("-c", "1")
-    control.pause(task=noop.name, seconds=4)
-    await_known({"task": noop.name})
-    waiting = noop.delay()
-    eventually(lambda: put_off() == 1)
-    end = control.pause(task=noop.name, seconds=3600)
-    eventually(lambda: ScheduledTask.objects.filter(run_at=end).exists())
-    assert waiting.state == "PENDING"
-    control.resume(task=noop.name)
-    eventually(all_finished([waiting]))
-
-
-def test_what_is_put_off_can_be_cancelled(workers: Workers):
-    control.pause(task=noop.name)
-    waiting = noop.delay()
-    workers.run("-c", "1")
-    eventually(lambda: put_off() == 1)
-    assert control.revoke(waiting.id) == {waiting.id}
-    control.resume(task=noop.name)
-    assert waiting.state == "REVOKED"
 
 
 def test_only_what_a_pause_has_put_off_is_brought_forward_and_in_steps(session: Session):
@@ -263,16 +298,7 @@ def test_what_ended_while_no_worker_was_there_is_brought_back_by_the_next(worker
     eventually(all_finished(results))
 
 
-def test_a_pause_is_part_of_the_transaction(workers: Workers):
-    with transaction.atomic():
-        control.pause(queue="default")
-        control.pause(task=noop.name)
-        transaction.set_rollback(True)
-    assert control.paused() == []
-    workers.run("-c", "1")
-    eventually(all_finished([noop.delay()]))
-
-
+@pytest.mark.django_db
 def test_pauses_are_listed_until_they_end():
     soon = timezone.now() + timedelta(hours=1)
     control.pause(queue="mail", until=soon)
@@ -289,6 +315,7 @@ def test_pauses_are_listed_until_they_end():
     assert control.paused() == []
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -371,6 +398,7 @@ def staff() -> Any:
 ADDING, LIST = "/admin/djqueue/pause/add/", "/admin/djqueue/pause/"
 
 
+@pytest.mark.django_db
 def test_in_the_admin_a_row_that_is_added_pauses_and_one_that_is_deleted_resumes(staff: Any):
     client = staff("view_pause", "add_pause", "delete_pause")
     entry = {"kind": "task", "name": "shop.tasks.report", "until_0": "", "until_1": ""}
@@ -393,6 +421,7 @@ def test_in_the_admin_a_row_that_is_added_pauses_and_one_that_is_deleted_resumes
     assert control.paused() == []
 
 
+@pytest.mark.django_db
 def test_in_the_admin_a_pause_must_make_sense_and_be_permitted(staff: Any):
     client = staff("view_pause", "add_pause")
     entry = {"kind": "task", "name": "a", "until_0": "2020-01-01", "until_1": "12:00"}

@@ -19,13 +19,10 @@ from djqueue.store.patrol import let_expired_go, patrol
 from djqueue.store.rates import declare_rates
 
 from .conftest import Session
+from .rows_read import STATISTICS, by_verb
 from .site.cluster_limits import in_order, once_an_hour, once_an_hour_each, one_at_a_time
 
 LANES = [Lane("default!", 0), Lane("default", 0)]
-READ = """
-SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::integer
-FROM pg_stat_xact_user_tables WHERE relname LIKE 'djqueue%%'
-"""
 MANY = 5000
 FEW = 150
 """Rows that a statement may read for one task that passes."""
@@ -46,7 +43,7 @@ WHERE parked.gate LIKE 'task %'
 """
 
 
-@pytest.fixture(params=["analysed when empty", "never analysed", "analysed"])
+@pytest.fixture(params=STATISTICS)
 def filled(request: pytest.FixtureRequest, session: Session, worker: int) -> Session:
     """Thousands of parked tasks: of one key, of one stream, of one limit, and one of each of many rate keys."""
     limits: dict[str, Any] = {once_an_hour.name: ("1/h", False), once_an_hour_each.name: ("1/h", False)}
@@ -65,25 +62,16 @@ def filled(request: pytest.FixtureRequest, session: Session, worker: int) -> Ses
     return session
 
 
-def rows_read(session: Session, verb: Any, *arguments: Any) -> int:
-    session.sql("BEGIN")
-    before = session.value(READ)
-    session(verb, *arguments)
-    read = session.value(READ) - before
-    session.sql("COMMIT")
-    return int(read)
-
-
 def test_statements_read_few_rows_however_many_tasks_are_parked(filled: Session, worker: int) -> None:
-    assert rows_read(filled, admit, ["key account:7", "stream stream:7"]) < FEW
-    assert rows_read(filled, pace) < FEW
+    assert by_verb(filled, admit, ["key account:7", "stream stream:7"]) < FEW
+    assert by_verb(filled, pace) < FEW
     claims = filled(claim, worker, LANES, 10)
     assert len(claims) >= 3
     outcomes = [Outcome.succeeded(c.id, c.attempt, "null", 1.0, 2.0) for c in claims]
-    assert rows_read(filled, conclude, worker, "w", outcomes) < 2 * FEW
-    assert rows_read(filled, pace) < FEW
-    assert rows_read(filled, let_expired_go) < FEW
+    assert by_verb(filled, conclude, worker, "w", outcomes) < 2 * FEW
+    assert by_verb(filled, pace) < FEW
+    assert by_verb(filled, let_expired_go) < FEW
 
 
 def test_a_patrol_reads_a_part(filled: Session) -> None:
-    assert rows_read(filled, patrol) < 8 * 500
+    assert by_verb(filled, patrol) < 8 * 500

@@ -71,8 +71,8 @@ def test_what_another_holds_is_left_alone(connect: Callable[[], Session]) -> Non
         assert set(move(cursor, ids, queue="mail")) == set(ids) - {held.id}
         assert reschedule(cursor, [held.id], timezone.now()) == set()
         error = encode_error(ValueError("gone"), with_traceback=False)
-        purged = purge_line(cursor, "mail", BEFORE_ALL, error, 2)
-        assert (purged.tasks, purged.joined) == (2, [])
+        tasks, joined = purge_line(cursor, "mail", BEFORE_ALL, error, 2)
+        assert (tasks, joined.ids) == (2, [])
     claiming.sql("COMMIT")
     assert Task.objects.get(pk=held.id).queue == "default"
     assert RunningTask.objects.filter(pk=held.id).exists()

@@ -69,7 +69,17 @@ class TestForms:
             [lambda name, args, kwargs, options, task=None, **kw: None, {"*.fetch": "feeds"}],
             lambda name, *args, **kwargs: "feeds" if name.startswith("feeds.") else None,
         ],
-        ids=str,
+        ids=[
+            "a name",
+            "a glob",
+            "a regular expression",
+            "pairs",
+            "pairs in a tuple",
+            "a tuple of pairs",
+            "routers",
+            "a function and a dict",
+            "a function",
+        ],
     )
     def test_it_finds_the_queue(self, routes):
         assert found(routes, "feeds.fetch") == {"queue": "feeds"}

@@ -19,7 +19,7 @@ from .workers import Worker
 TABLES = (
     "djqueue_task, djqueue_readytask, djqueue_scheduledtask, djqueue_runningtask, djqueue_taskresult, "
     "djqueue_taskattempt, djqueue_waitingtask, djqueue_taskgroup, djqueue_parkedtask, djqueue_concurrencyslot, "
-    "djqueue_rategate, djqueue_statistic"
+    "djqueue_rategate, djqueue_streamticket, djqueue_uniquekey, djqueue_statistic"
 )
 SETTLED = """
 SELECT count(*), extract(epoch FROM clock_timestamp())::double precision
@@ -56,6 +56,11 @@ def empty(connection: psycopg.Connection) -> None:
             connection.execute(f"TRUNCATE {TABLES}")
             emptied = True
     connection.execute("CHECKPOINT")
+
+
+def forget_tasks(connection: psycopg.Connection) -> None:
+    """Forget all tasks, but not the unique keys that they held."""
+    connection.execute("TRUNCATE " + TABLES.replace(", djqueue_uniquekey", ""))
 
 
 def enqueue(definition: TaskDefinition, size: int, *args: object) -> Load:

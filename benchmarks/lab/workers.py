@@ -65,11 +65,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def await_ready(site: Site, worker: Worker) -> None:
-    """Wait until the worker has registered itself."""
+def await_ready(site: Site, worker: Worker, number: int = 1) -> None:
+    """Wait until the worker has registered itself, the last of so many."""
     deadline = time.monotonic() + START_SECONDS
     with site.connect() as connection:
-        while not connection.execute("SELECT EXISTS (SELECT FROM djqueue_worker)").fetchone()[0]:
+        while not connection.execute("SELECT count(*) FROM djqueue_worker").fetchone()[0] < number:
             worker.check()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"expected the worker to be ready within {START_SECONDS} s; it is not")

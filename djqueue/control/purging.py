@@ -56,11 +56,12 @@ def _parked(queue: str) -> Iterator[int]:
     connection = connections[settings.DATABASE]
     while True:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            ids, after = next_parked(cursor, queue, after, BATCH)
-            if not ids:
+            found = next_parked(cursor, queue, after, BATCH)
+            if not found.ids:
                 return
-            cancel(cursor, ids, error, terminate=False)
-        yield len(ids)
+            cancel(cursor, found.ids, error, terminate=False, among=found.among)
+            after = found.last
+        yield len(found.ids)
 
 
 def _in_line(line: str) -> Iterator[int]:
@@ -68,13 +69,13 @@ def _in_line(line: str) -> Iterator[int]:
     connection = connections[settings.DATABASE]
     while True:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            purged = purge_line(cursor, line, after, error, BATCH)
-            if not purged.tasks:
+            tasks, joined = purge_line(cursor, line, after, error, BATCH)
+            if not tasks:
                 return
-            if purged.joined:
-                cancel(cursor, purged.joined, error, terminate=False)
-        after = purged.last
-        yield purged.tasks
+            if joined.ids:
+                cancel(cursor, joined.ids, error, terminate=False, among=joined.among)
+            after = joined.last
+        yield tasks
 
 
 def _error() -> str:

@@ -201,5 +201,5 @@ class Migration(PostgreSQLMigration):
             )
             for table in NARROW
         ),
-        CreateRoutines("376ec344bd0d"),
+        CreateRoutines("c9be63b030f4"),
     ]

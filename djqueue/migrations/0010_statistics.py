@@ -106,5 +106,5 @@ class Migration(PostgreSQLMigration):
                 "indexes": [models.Index(fields=["written_at"], name="djqueue_tasklog_written")],
             },
         ),
-        CreateRoutines("2134a0bff9e9"),
+        CreateRoutines("db330e0d16c7"),
     ]

@@ -18,9 +18,9 @@ from .gates import vacate_with
 
 # Why this shape. A waiting task is cancelled by whoever locks the row of its place, so a claim and a cancellation never
 # both have it. The line has no index by task; one lane is read for all tasks of it at once, which takes the longer
-# the more stand in it. What is running, or being claimed just now, or not known at all, gets a note, which the next
-# claim of it honours. What a step of a workflow waited for is kept with its error, so that it can be put back. 7 is
-# `State.CANCELLED`.
+# the more stand in it, unless it is known between which numbers they are. What is running, or being claimed just now,
+# or not known at all, gets a note, which the next claim of it honours. What a step of a workflow waited for is kept
+# with its error, so that it can be put back. 7 is `State.CANCELLED`.
 CANCEL = f"""
 WITH asked AS MATERIALIZED (
     SELECT id FROM unnest(%(ids)s::uuid[]) AS asked (id)
@@ -69,7 +69,7 @@ ready AS (
         SELECT line.ctid
         FROM djqueue_readytask AS line
         JOIN lane ON lane.queue = line.queue AND lane.priority = line.priority
-        WHERE line.task_id = ANY (%(ids)s::uuid[])
+        WHERE line.task_id = ANY (%(ids)s::uuid[]) AND line.seq BETWEEN %(low)s AND %(high)s
         FOR UPDATE OF line SKIP LOCKED
     ))
     RETURNING task_id, attempt
@@ -129,6 +129,10 @@ WHERE lease.worker_id = %s
 """
 
 
+ANYWHERE = (0, 2**63 - 1)
+"""The lowest and the highest number that a task in line may have."""
+
+
 class Cancellation(NamedTuple):
     """A note about a task that runs; ``signum`` is the OS signal to begin with when it is to be terminated."""
 
@@ -138,39 +142,43 @@ class Cancellation(NamedTuple):
 
 
 def cancel(
-    cursor: CursorWrapper, ids: Sequence[str], error: str, *, terminate: bool, signum: int | None = None
+    cursor: CursorWrapper,
+    ids: Sequence[str],
+    error: str,
+    *,
+    terminate: bool,
+    signum: int | None = None,
+    among: tuple[int, int] = ANYWHERE,
 ) -> set[str]:
     """Cancel tasks and return the ids of those that were waiting; they have ended with ``error`` (JSON text).
 
     What waits for them ends with them, and slots that they hold are handed on. Tasks of workflows, and those that may
     hold a slot, are cancelled when a transaction that is open has committed, and are not in the answer then. For the
-    others that have not finished a note is left.
+    others that have not finished a note is left. What is in line is looked for ``among`` these numbers only.
     """
-    values = {"error": error, "terminate": terminate, "signum": signum}
+    values = {"error": error, "terminate": terminate, "signum": signum, "low": among[0], "high": among[1]}
     cursor.execute(JOINED, (list(ids),))
-    joined = [row[0] for row in cursor.fetchall()]
+    joined = {row[0] for row in cursor.fetchall()}
     if not joined:
         return _cancel(cursor, ids, values)
-    alone = [task_id for task_id in ids if task_id not in set(joined)]
+    alone = [task_id for task_id in ids if task_id not in joined]
     cancelled = _cancel(cursor, alone, values) if alone else set()
     if cursor.db.in_atomic_block:
         # Its workflow, or its key, would stand still until this transaction ends.
-        later = partial(cancel_later, cursor.db, joined, error, terminate=terminate, signum=signum)
+        later = partial(cancel_later, cursor.db, sorted(joined), error, terminate=terminate, signum=signum, among=among)
         transaction.on_commit(later, using=cursor.db.alias)
         return cancelled
     with transaction.atomic(using=cursor.db.alias):
         lock_workflows_of(cursor, joined)
-        ended = _cancel(cursor, joined, values)
+        ended = _cancel(cursor, sorted(joined), values)
         advance_with(cursor, ended)
         vacate_with(cursor, ended)
     return cancelled | ended
 
 
-def cancel_later(
-    connection: BaseDatabaseWrapper, ids: Sequence[str], error: str, *, terminate: bool, signum: int | None
-) -> None:
+def cancel_later(connection: BaseDatabaseWrapper, ids: Sequence[str], error: str, **how: Any) -> None:
     with connection.cursor() as cursor:
-        cancel(cursor, ids, error, terminate=terminate, signum=signum)
+        cancel(cursor, ids, error, **how)
 
 
 def _cancel(cursor: CursorWrapper, ids: Sequence[str], values: dict[str, Any]) -> set[str]:

@@ -140,9 +140,9 @@ async def with_limited(
     claims = Claims(Claim._make(row) for row in rows if row[-1] is None)
     if len(claims) == len(rows):
         return claims
-    gates = [row[-1] for row in rows if row[-1] is not None]
-    claims.parked = True
-    if await _let_pass(connection, gates) and len(claims) < wanted:
+    parked = [Claim._make(row) for row in rows if row[-1] is not None]
+    claims.parked = {Lane(front_of(one.queue), one.priority) for one in parked}
+    if await _let_pass(connection, [str(one.gate) for one in parked]) and len(claims) < wanted:
         fronts = [Lane(queue, p) for queue, p in dict.fromkeys((front_of(line_of(q)), p) for q, p, _ in lanes)]
         rows = await _claim(connection, worker_id, fronts, wanted - len(claims))
         claims += [Claim._make(row) for row in rows]

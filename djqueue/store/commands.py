@@ -42,13 +42,17 @@ WHERE reply.command_id = %s
 ORDER BY reply.worker, reply.worker_id
 """
 
+# Commands are looked up one by one: a join may read all that are kept.
 TAKE = """
-UPDATE djqueue_commandreply AS reply
-SET taken_at = clock_timestamp()
-FROM djqueue_workercommand AS command
-WHERE reply.worker_id = %s AND reply.taken_at IS NULL AND command.id = reply.command_id
-RETURNING command.id, command.name, command.arguments::text,
+WITH taken AS (
+    UPDATE djqueue_commandreply SET taken_at = clock_timestamp()
+    WHERE worker_id = %s AND taken_at IS NULL
+    RETURNING command_id
+)
+SELECT command.id, command.name, command.arguments::text,
     extract(epoch FROM command.expires_at - clock_timestamp())::double precision
+FROM taken
+CROSS JOIN LATERAL (SELECT * FROM djqueue_workercommand WHERE id = taken.command_id LIMIT 1) AS command
 """
 
 SITE_COMMAND = """

@@ -29,22 +29,32 @@ ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id, first_at = excluded.
 """
 
 # A page of keys at a time, in their order, so that a million keys that are held cost each look no more than a page.
-# Who takes a key over dates it: a row that changed meanwhile is left alone.
+# Looked up one by one: a join may read all tasks for each page. Who takes a key over dates it: a row that changed
+# meanwhile is left alone.
 PRUNE = """
 WITH page AS MATERIALIZED (
     SELECT key, task_id FROM djqueue_uniquekey WHERE key > %(after)s ORDER BY key LIMIT %(limit)s
 ),
 freed AS MATERIALIZED (
-    SELECT page.key FROM page
-    WHERE NOT EXISTS (SELECT FROM djqueue_task AS task WHERE task.id = page.task_id)
-        OR EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = page.task_id)
+    SELECT page.key
+    FROM page
+    LEFT JOIN LATERAL (SELECT id FROM djqueue_task WHERE id = page.task_id LIMIT 1) AS task ON true
+    LEFT JOIN LATERAL (
+        SELECT task_id FROM djqueue_taskresult WHERE task_id = page.task_id LIMIT 1
+    ) AS result ON true
+    WHERE task.id IS NULL OR result.task_id IS NOT NULL
 ),
 locked AS MATERIALIZED (
-    SELECT held.ctid AS spot FROM djqueue_uniquekey AS held
-    WHERE held.key IN (SELECT key FROM freed)
-        AND held.first_at < statement_timestamp() - interval '30 s'
-        AND coalesce(held.held_until < statement_timestamp(), true)
-    FOR UPDATE SKIP LOCKED
+    SELECT held.spot
+    FROM freed
+    CROSS JOIN LATERAL (
+        SELECT unheld.ctid AS spot FROM djqueue_uniquekey AS unheld
+        WHERE unheld.key = freed.key
+            AND unheld.first_at < statement_timestamp() - interval '30 s'
+            AND coalesce(unheld.held_until < statement_timestamp(), true)
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    ) AS held
 ),
 deleted AS (
     DELETE FROM djqueue_uniquekey WHERE ctid = ANY (ARRAY(SELECT spot FROM locked)) RETURNING 1

@@ -9,6 +9,8 @@ from django.db.backends.utils import CursorWrapper
 
 from djqueue.routing import FRONT
 
+from .cancel import ANYWHERE
+
 COUNTED = 10_000
 """Tasks of a queue that are counted."""
 
@@ -113,31 +115,40 @@ class QueueLine(NamedTuple):
     paused_until: datetime | None
 
 
+class Stretch(NamedTuple):
+    """Some of the tasks that wait; the place of the last one, to go on from; and the numbers ``among`` which those in
+    line are."""
+
+    ids: list[str]
+    last: Any
+    among: tuple[int, int] = ANYWHERE
+
+
 def queue_lines(cursor: CursorWrapper) -> list[QueueLine]:
     """Return every queue that has tasks in line or held back, or that a worker has met."""
     cursor.execute(QUEUES, (COUNTED,))
     return [QueueLine._make(row) for row in cursor.fetchall()]
 
 
-class Purged(NamedTuple):
-    """A part of a line: the number of its tasks, the ids of those still to be cancelled, and its last place."""
+def purge_line(
+    cursor: CursorWrapper, queue: str, after: tuple[int, int], error: str, limit: int
+) -> tuple[int, Stretch]:
+    """End tasks that come after a place in a line (priority, number), with ``error`` (JSON text).
 
-    tasks: int
-    joined: list[str]
-    last: tuple[int, int]
-
-
-def purge_line(cursor: CursorWrapper, queue: str, after: tuple[int, int], error: str, limit: int) -> Purged:
-    """End tasks that come after a place in a line, with ``error`` (JSON text); lock those that have to be cancelled."""
+    Returns how many tasks there were, and those that have to be cancelled: they are locked.
+    """
     values: dict[str, Any] = {"queue": queue, "priority": after[0], "seq": after[1], "error": error, "limit": limit}
     cursor.execute(PURGE, values)
     rows = cursor.fetchall()
-    joined = [row[2] for row in rows if row[2] is not None]
-    return Purged(len(rows), joined, (rows[-1][0], rows[-1][1]) if rows else after)
+    if not rows:
+        return 0, Stretch([], after)
+    joined = [(seq, task_id) for _priority, seq, task_id in rows if task_id is not None]
+    numbers = [seq for seq, _task_id in joined] or [0]
+    return len(rows), Stretch([task_id for _seq, task_id in joined], rows[-1][:2], (min(numbers), max(numbers)))
 
 
-def next_parked(cursor: CursorWrapper, queue: str, after: str, limit: int) -> tuple[list[str], str]:
-    """Lock and return tasks of a queue that limits hold back, by their ids, and the last of these."""
+def next_parked(cursor: CursorWrapper, queue: str, after: str, limit: int) -> Stretch:
+    """Lock and return tasks of a queue that limits hold back, by their ids, which come after one."""
     cursor.execute(NEXT_PARKED, (queue, after, limit))
     ids = [row[0] for row in cursor.fetchall()]
-    return ids, ids[-1] if ids else after
+    return Stretch(ids, ids[-1] if ids else after)

@@ -107,7 +107,9 @@ UNIQUE = Block(
     held timestamptz;
 """,
     statements=f"""
-IF EXISTS (SELECT FROM djqueue_task WHERE id IN (SELECT given.id FROM {GIVEN})) THEN
+IF EXISTS (
+    SELECT FROM {GIVEN} CROSS JOIN LATERAL (SELECT FROM djqueue_task WHERE djqueue_task.id = given.id LIMIT 1) AS its
+) THEN
     RETURN QUERY SELECT given.place, given.id::text, 0::smallint, NULL FROM {GIVEN};
     RETURN;
 END IF;

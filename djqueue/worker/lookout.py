@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from time import monotonic
 
 from psycopg import AsyncConnection
@@ -9,6 +10,7 @@ from psycopg import AsyncConnection
 from djqueue.records import Lane
 from djqueue.store import floor
 from djqueue.store.lanes import discover
+from djqueue.store.promote import promote
 
 from .pauses import Pauses
 from .queues import QueueSelection
@@ -76,8 +78,10 @@ class Lookout:
         self._next_look = monotonic() + self._pause
         self._pause = min(self._poll_max, self._pause * 2)
 
-    def parked(self) -> None:
-        """Limited tasks were met: those that pass stand in lanes that may not be known yet."""
+    def parked(self, lanes: Iterable[Lane]) -> None:
+        """Limited tasks were met. Those that pass will stand in these lanes; others behind them may in unknown ones."""
+        for lane in lanes:
+            self._lanes.setdefault((lane.queue, lane.priority), lane)
         self._next_survey = min(self._next_survey, self._surveyed + SURVEY)
 
     async def survey(self, connection: AsyncConnection, *, force: bool = False) -> bool:
@@ -96,9 +100,12 @@ class Lookout:
 
     async def look_at_pauses(self, connection: AsyncConnection) -> float:
         """Learn what is paused; return the seconds until the next look. For a connection beside that of claims."""
-        if await self.pauses.read(connection):
+        news = await self.pauses.read(connection)
+        next_sweep = await self.pauses.sweep(connection)
+        if news:
+            await promote(connection)  # what may start again does so now
             self.wake()
-        return min(PAUSES_LISTENING if self.listening else PAUSES, await self.pauses.sweep(connection))
+        return min(PAUSES_LISTENING if self.listening else PAUSES, next_sweep)
 
     async def raise_floors(self, connection: AsyncConnection) -> None:
         """Take the next step of the floor protocol if claims have left dead entries behind."""

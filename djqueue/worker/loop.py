@@ -167,7 +167,7 @@ class ClaimLoop:
             await self._hold(connection, found)
         if wanted:
             if found.parked:
-                self._lookout.parked()
+                self._lookout.parked(found.parked)
             # Where tasks were parked there may be more behind them.
             number = wanted if found.parked else len(found)
             self._lookout.found(number, wanted)
