@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
+from pytest_django.live_server_helper import LiveServer
 
 from djqueue import chord
-from djqueue.models import Queue, ReadyTask, RunningTask, Statistic, Task, TaskAttempt, TaskResult
+from djqueue.models import Queue, RateLimit, ReadyTask, RunningTask, Statistic, Task, TaskAttempt, TaskLog, TaskResult
 from djqueue.states import Ending, State
 
 from .browsing import axe_script, barriers, complaints, look_as, photograph, until
 from .site.canvas_tasks import identity, tsum
+from .site.form_tasks import many_kinds
 from .test_admin import ERROR, new_task, page_of
 from .test_monitor import DASHBOARD, FAILURES, counted
 
@@ -35,23 +38,33 @@ CAUSED = (
 )
 
 
+@pytest.fixture(scope="module")
+def site(django_db_setup: None) -> Iterator[LiveServer]:
+    """A server of this module's own: what stands between it and the browser is loaded when it starts."""
+    between = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware", "tests.browsing.StrictPolicy"]
+    with override_settings(MIDDLEWARE=between, ALLOWED_HOSTS=["*"]):
+        server = LiveServer("localhost")
+        yield server
+        server.stop()
+
+
 @pytest.fixture
-def visit(browser: Any, live_server: Any, settings: Any) -> Callable[[str], Any]:
+def visit(browser: Any, site: LiveServer) -> Iterator[Callable[[str], Any]]:
     """Go to a page as a superuser."""
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.browsing.StrictPolicy"]
     client = Client()
     client.force_login(User.objects.create_superuser("admin"))
     look_as(browser, width=1280, dark=False)
-    browser.get(f"{live_server.url}/admin/login/")
+    browser.get(f"{site.url}/admin/login/")
     browser.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value, "path": "/"})
     browser.execute_script("localStorage.clear()")
 
     def go(path: str) -> Any:
-        browser.get(live_server.url + path)
+        browser.get(site.url + path)
         return browser
 
     complaints(browser)
-    return go
+    with override_settings(DJQUEUE={**settings.DJQUEUE, "ENQUEUE_BY_HAND": ["tests.site.form_tasks.*"]}):
+        yield go
 
 
 def fill() -> dict[str, str]:
@@ -78,12 +91,27 @@ def fill() -> dict[str, str]:
             started_at=failed.created_at, finished_at=failed.created_at + timedelta(seconds=number),
         )  # fmt: skip
     body = Task.objects.get(name=tsum.name)
+    TaskLog.objects.create(task_id=failed.pk, attempt=3, text="10:00:01 INFO    shop.tasks: squeezing\n" * 3)
+    Task.objects.filter(pk=failed.pk).update(options={"headers": {"tenant": "north", "token": "secret"}})
+    RateLimit.objects.create(kind=2, name="default", rate="10/m", per_second=10 / 60)
     return {
         "dashboard": DASHBOARD, "dashboard-week": f"{DASHBOARD}?span=7d", "tasks": f"{TASKS}?state=failed",
         "task-failed": page_of(failed), "task-running": page_of(running), "task-workflow": page_of(body),
         "failures": FAILURES, "queues": "/admin/djqueue/queue/", "queue": page_of(queue),
         "worker": page_of(running.running.worker), "workers": "/admin/djqueue/worker/", "index": "/admin/djqueue/",
+        "workflows": f"{TASKS}workflows/", "enqueue": f"{TASKS}enqueue/?task={many_kinds.name}",
+        "limits": "/admin/djqueue/ratelimit/",
     }  # fmt: skip
+
+
+def test_the_policy_is_in_force(visit: Callable[[str], Any]) -> None:
+    """The other tests rest on this."""
+    page = visit(DASHBOARD)
+    page.execute_script(
+        "const own = document.createElement('script'); own.text = 'window.inline = 1'; document.body.append(own);"
+    )
+    assert page.execute_script("return window.inline") is None
+    assert "Content Security Policy" in "".join(complaints(page))
 
 
 def fits(page: Any) -> bool:
@@ -106,6 +134,40 @@ def test_every_page_fits_both_themes_and_sizes_and_breaks_no_policy(browser: Any
             assert fits(page), look
 
 
+def test_pages_are_read_from_right_to_left_where_that_is_the_way(browser: Any, visit: Callable[[str], Any]) -> None:
+    paths = fill()
+    visit(DASHBOARD).add_cookie({"name": "django_language", "value": "ar", "path": "/"})
+    for name in ("dashboard", "task-failed", "tasks", "worker"):
+        for width in (1280, 390):
+            look_as(browser, width=width, dark=False)
+            page = visit(paths[name])
+            assert page.execute_script("return document.documentElement.dir") == "rtl"
+            photograph(page, f"rtl-{name}-{width}")
+            assert complaints(page) == [], name
+            assert fits(page), name
+    page.add_cookie({"name": "django_language", "value": "de", "path": "/"})
+    look_as(browser, width=390, dark=False)
+    for name in ("dashboard", "task-failed", "tasks", "workflows", "enqueue"):
+        page = visit(paths[name])
+        photograph(page, f"de-{name}-390")
+        assert fits(page), name
+    page.delete_cookie("django_language")
+
+
+def test_long_texts_are_copied(visit: Callable[[str], Any]) -> None:
+    from selenium.webdriver.common.by import By
+
+    task = new_task(args=[1, {"city": "Berlin"}])
+    page = visit(page_of(task))
+    page.execute_script("Object.defineProperty(window, 'isSecureContext', {get: () => false})")
+    page.execute_script("document.execCommand = () => { window.copied = document.activeElement.value; };")
+    button = page.find_element(By.CSS_SELECTOR, ".field-pretty_args .djqueue-copy")
+    button.click()
+    until(page, lambda: button.text == "Copied")
+    assert '"city": "Berlin"' in page.execute_script("return window.copied")
+    assert complaints(page) == []
+
+
 def test_every_page_is_open_to_all(browser: Any, visit: Callable[[str], Any]) -> None:
     """By axe-core, of what the page adds to Django's own."""
     script = axe_script()
@@ -123,7 +185,8 @@ def test_every_page_is_open_to_all(browser: Any, visit: Callable[[str], Any]) ->
 
 def found_paths() -> dict[str, str]:
     failed = Task.objects.filter(result__state=State.FAILED).first()
-    return {"dashboard": DASHBOARD, "failures": FAILURES, "tasks": TASKS, "task": page_of(failed)}
+    enqueue = f"{TASKS}enqueue/?task={many_kinds.name}"
+    return {"dashboard": DASHBOARD, "failures": FAILURES, "tasks": TASKS, "task": page_of(failed), "enqueue": enqueue}
 
 
 def test_the_dashboard_refreshes_itself_while_it_is_seen(visit: Callable[[str], Any]) -> None:
