@@ -24,6 +24,7 @@ from djqueue.models import Queue, Schedule, Statistic, Task, TaskResult, Worker
 from . import charts, display, overview
 from .charts import Series
 from .figures import SPANS, Figures, Overview, Span, recent_overview
+from .limits import in_words
 from .readonly import ReadOnlyAdmin, may_view
 from .workers import lease_of, slots_of
 
@@ -180,6 +181,7 @@ def line_cells(queue: overview.QueueNow) -> list[str]:
         count(queue.line.running),
         count(queue.scheduled),
         display.pause_end(queue.paused_until),
+        display.EMPTY if queue.per_second is None else in_words(queue.per_second),
     ]
 
 
@@ -196,8 +198,14 @@ def compact(number: Any) -> str:
     number = number or 0
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if number >= size:
-            return f"{number_format(round(number / size, 1)).removesuffix('.0')} {unit}"
-    return number_format(round(number, 1)).removesuffix(".0")
+            return f"{short(number / size)} {unit}"
+    return short(number)
+
+
+def short(number: float) -> str:
+    """Return a number with one decimal, or none where that is zero."""
+    rounded = round(number, 1)
+    return number_format(int(rounded) if rounded == int(rounded) else rounded)
 
 
 def duration(seconds: Any) -> str:

@@ -15,7 +15,8 @@ from djqueue.doctor import Finding
 from djqueue.doctor import queue as doctor_queue
 from djqueue.doctor import schedules as doctor_schedules
 from djqueue.doctor import server as doctor_server
-from djqueue.models import Schedule, Worker
+from djqueue.models import RateLimit, Schedule, Worker
+from djqueue.models.limits import Limited
 from djqueue.routing import line_of
 
 from .failures import Failures, read_failures
@@ -69,6 +70,8 @@ class QueueNow(NamedTuple):
     scheduled: int
     paused_until: Any
     known: bool
+    per_second: float | None = None
+    """Its rate limit, if it has one."""
 
     @property
     def more(self) -> bool:
@@ -90,7 +93,12 @@ def read_queues(database: str) -> list[QueueNow]:
         due: dict[str, int] = dict(cursor.fetchall())
     names = sorted({*known, *in_line, *due})[:QUEUES_SHOWN]
     lines = read_lines(database, names, COUNTED)
-    return [QueueNow(name, lines.get(name, Line()), due.get(name, 0), known.get(name), name in known) for name in names]
+    limited = RateLimit.objects.using(database).filter(kind=Limited.QUEUE, name__in=names)
+    limits = dict(limited.values_list("name", "per_second"))
+    return [
+        QueueNow(name, lines.get(name, Line()), due.get(name, 0), known.get(name), name in known, limits.get(name))
+        for name in names
+    ]
 
 
 def read_workers(database: str) -> list[Any]:

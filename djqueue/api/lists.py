@@ -122,6 +122,7 @@ def queues(request: HttpRequest) -> dict[str, Any]:
                 "running": queue.line.running,
                 "scheduled_soon": queue.scheduled,
                 "paused_until": queue.paused_until,
+                "rate_limit_per_second": queue.per_second,
             }
             for queue in found
         ]
