@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 
 from djqueue.control import catalogue
 from djqueue.management.subcommands.asking import arguments_of
-from djqueue.models import Worker
+from djqueue.models import RateLimit, Worker
 
 from .conftest import Session
 from .site import control_tasks as site
@@ -83,6 +83,15 @@ def test_tasks_are_cancelled_and_terminated_without_a_worker(workers: Workers, f
         djqueue("control", "terminate", "SIGLEMON", running.id)
     with pytest.raises(CommandError, match="takes no --destination"):
         djqueue("control", "revoke", running.id, "-d", "one@here")
+
+
+def test_a_rate_limit_is_set_without_a_worker():
+    assert djqueue("control", "rate_limit", noop.name, "10/m") == (0, f"{noop.name}: 10/m\n", "")
+    assert RateLimit.objects.get(name=noop.name).per_second == pytest.approx(10 / 60)
+    assert djqueue("control", "rate_limit", noop.name, "declared")[0] == 0
+    assert not RateLimit.objects.filter(name=noop.name, per_second__isnull=False).exists()
+    with pytest.raises(CommandError, match="got: 'fast'"):
+        djqueue("control", "rate_limit", noop.name, "fast")
 
 
 def test_who_does_not_answer_is_named_on_stderr(workers: Workers):

@@ -26,6 +26,8 @@ from .worker_process import Notes, Workers, all_finished, eventually, stored
 MANY = int(os.environ.get("LIMITED_TASKS", "1000"))
 """Tasks of the long tests; 20,000 are meant where there is time."""
 KEYS = 37
+WORKERS = int(os.environ.get("LIMITED_WORKERS", "3"))
+"""Workers that share the limits while some are killed; six are meant where there is time."""
 PATIENCE = 60 + MANY / 100
 
 
@@ -94,7 +96,7 @@ def test_limits_hold_for_several_workers_and_everything_runs(workers: Workers, f
 def test_limits_hold_when_workers_are_killed(workers: Workers, file: Notes):
     KILLED.clear()
     results = enqueue(file, 0.02)
-    running = [workers.run("-c", "2", LEASE=2, HEARTBEAT=0.5) for _ in range(3)]
+    running = [workers.run("-c", "2", LEASE=2, HEARTBEAT=0.5) for _ in range(WORKERS)]
     chance = random.Random(5)
     for share in (0.2, 0.4, 0.6):
         eventually(lambda share=share: TaskResult.objects.count() >= MANY * share, timeout=PATIENCE)  # type: ignore[misc]

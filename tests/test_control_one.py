@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, transaction
 
 from djqueue import control
-from djqueue.models import CommandReply, Worker
+from djqueue.models import CommandReply, ParkedTask, RateLimit, Worker
 from djqueue.states import State
 
 from .asking import PATIENT, ask, run, tell
@@ -165,6 +165,17 @@ class TestProcesses:
         result = notes.apply_async((file.path, "x", 0.6), time_limit=30)
         assert stored(result).state == State.SUCCEEDED
         tell("time_limit", task_name=notes.name)
+
+    def test_a_rate_limit_is_set_for_all_and_acts_on_what_waits(self):
+        assert control.rate_limit(noop.name, "1/h") is None
+        first = noop.delay_many(((), {}) for _ in range(5))
+        eventually(lambda: ParkedTask.objects.count() == 4)
+        with pytest.raises(ValueError, match="expected"):
+            control.rate_limit(noop.name, "fast")
+        control.rate_limit(noop.name, "1000/s")
+        eventually(all_finished(first))
+        control.rate_limit(noop.name, None)
+        assert not RateLimit.objects.filter(name=noop.name, per_second__isnull=False).exists()
 
     def test_terminate_kills_what_runs(self, file: Notes, tmp_path: Path):
         result = site.holds.delay(file.path, str(tmp_path / "never"))

@@ -201,5 +201,5 @@ class Migration(PostgreSQLMigration):
             )
             for table in NARROW
         ),
-        CreateRoutines("c9be63b030f4"),
+        CreateRoutines("66fcec5afc12"),
     ]

@@ -125,5 +125,5 @@ class Migration(PostgreSQLMigration):
             f"ALTER TABLE djqueue_uniquekey SET ({', '.join(f'{key} = {value}' for key, value in STORAGE.items())})",
             migrations.RunSQL.noop,
         ),
-        CreateRoutines("c9be63b030f4"),
+        CreateRoutines("66fcec5afc12"),
     ]

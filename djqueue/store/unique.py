@@ -36,10 +36,9 @@ ROWS FROM (
 )
 """
 
-# The tasks among those given that have one of the ids, each with its place.
 ADD = Block(
     verb="add",
-    arguments=("jsonb", "uuid[]"),
+    arguments=("jsonb",),
     returns="void",
     declare="",
     statements=f"""
@@ -47,24 +46,23 @@ INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options, pare
 SELECT
     id, name, queue, priority, args, kwargs, options, parent_id, root_id,
     coalesce(expires_at, statement_timestamp() + make_interval(secs => expires_in))
-FROM {GIVEN}
-WHERE id = ANY ($2);
+FROM {GIVEN};
 
 INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)
 SELECT coalesce(run_at, statement_timestamp() + make_interval(secs => run_in)), id, 0, 1
 FROM {GIVEN}
-WHERE id = ANY ($2) AND (run_at IS NOT NULL OR run_in IS NOT NULL);
+WHERE run_at IS NOT NULL OR run_in IS NOT NULL;
 
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
 SELECT queue, priority, id, 0
 FROM {GIVEN}
-WHERE id = ANY ($2) AND run_at IS NULL AND run_in IS NULL
+WHERE run_at IS NULL AND run_in IS NULL
 ORDER BY place;
 
 INSERT INTO djqueue_streamticket (gate, task_id)
 SELECT options ->> 'gate', id
 FROM {GIVEN}
-WHERE id = ANY ($2) AND options ->> 'gate' LIKE '{STREAM}%'
+WHERE options ->> 'gate' LIKE '{STREAM}%'
 ORDER BY place;
 """,
 )
@@ -84,6 +82,7 @@ ORDER BY place;
 # when the caller's transaction has ended (``_admit_later``): the lock of a gate is for short ones. What is freed
 # belongs to a task that is locked here, so nobody waits for it meanwhile.
 #
+# Of what is given only what is to be added is handed on: each statement of ADD reads all that it gets.
 # 1 to 4 of ``stands`` are: in line, scheduled, in somebody's hands, parked.
 UNIQUE = Block(
     verb="unique",
@@ -126,7 +125,10 @@ WITH won AS (
 )
 SELECT coalesce(array_agg(won.task_id), '{{}}') INTO taken FROM won;
 IF cardinality(taken) > 0 THEN
-    PERFORM {ADD.name}($1, taken);
+    PERFORM {ADD.name}(CASE WHEN cardinality(taken) = jsonb_array_length($1) THEN $1 ELSE (
+        SELECT jsonb_agg($1 -> (given.place - 1)::integer ORDER BY given.place)
+        FROM {GIVEN} WHERE given.id = ANY (taken)
+    ) END);
     RETURN QUERY SELECT given.place, given.id::text, 1::smallint, NULL FROM {GIVEN} WHERE given.id = ANY (taken);
 END IF;
 
@@ -139,7 +141,7 @@ FOR one IN SELECT given.* FROM {GIVEN} WHERE NOT given.id = ANY (taken) ORDER BY
             SELECT one.key, one.id, one.until, held, clock_timestamp(), last_value FROM djqueue_readytask_seq
             ON CONFLICT (key) DO NOTHING;
             CONTINUE WHEN NOT FOUND;
-            PERFORM {ADD.name}($1, ARRAY[one.id]);
+            PERFORM {ADD.name}(jsonb_build_array($1 -> (one.place - 1)::integer));
             RETURN QUERY SELECT one.place, one.id::text, 1::smallint, NULL;
             EXIT;
         END IF;
@@ -191,7 +193,7 @@ FOR one IN SELECT given.* FROM {GIVEN} WHERE NOT given.id = ANY (taken) ORDER BY
             SET task_id = one.id, until = one.until, held_until = held, first_at = clock_timestamp(),
                 seq = (SELECT last_value FROM djqueue_readytask_seq)
             WHERE key = one.key;
-            PERFORM {ADD.name}($1, ARRAY[one.id]);
+            PERFORM {ADD.name}(jsonb_build_array($1 -> (one.place - 1)::integer));
             RETURN QUERY SELECT one.place, one.id::text, 1::smallint, NULL;
             EXIT;
         END IF;
