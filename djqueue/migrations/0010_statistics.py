@@ -106,5 +106,5 @@ class Migration(PostgreSQLMigration):
                 "indexes": [models.Index(fields=["written_at"], name="djqueue_tasklog_written")],
             },
         ),
-        CreateRoutines("db330e0d16c7"),
+        CreateRoutines("41ed898f9ddd"),
     ]
