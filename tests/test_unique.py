@@ -550,8 +550,9 @@ def test_workers_that_are_killed_leave_no_two_at_once_and_no_key_behind(workers,
         assert result.created
         lease = eventually(lambda result=result: RunningTask.objects.filter(task_id=result.id).first(), what="a lease")
         running.pop(lease.worker.pid).send_to_group(9)
-        new = workers.run("-c", "2")
+        new = workers.start("-c", "2")
         running[new.pid] = new
+        found = result
         while not result.ready():
             found = alone.delay(file.path, 1.0)
             assert found.id == result.id or result.ready()
