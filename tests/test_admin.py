@@ -321,8 +321,8 @@ def test_the_queue_list_counts_its_line(client: Client) -> None:
     page = body(client, "/admin/djqueue/queue/")
     rows = re.findall(r"<tr>(<th class=\"field-name\">.*?)</tr>", page)
     cells = [re.findall(r">([^<]+)</", row) for row in rows]
-    assert [row[:3] + row[4:] for row in cells] == [["a/b:c", "-", "2", "1"], ["empty", "-", "0", "0"]]
-    assert [row[3].partition(" min")[0] for row in cells] == ["15", "-"]
+    assert [row[:4] + row[5:] for row in cells] == [["a/b:c", "-", "-", "2", "1"], ["empty", "-", "-", "0", "0"]]
+    assert [row[4].partition(" min")[0] for row in cells] == ["15", "-"]
     assert "15 min" in body(client, page_of(queue))
 
 

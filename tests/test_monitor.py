@@ -371,7 +371,8 @@ def test_queues_are_found_where_no_worker_was() -> None:
 def test_the_examples_of_its_page_run() -> None:
     counted(succeeded=1, failed=2)
     text = (Path(__file__).parent.parent / "docs/monitor.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    example, forms = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(forms, {})
     names: dict[str, Any] = {}
     *setup, expression = example.strip().split("\n")
     exec("\n".join(setup), names)
