@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 
@@ -13,3 +14,9 @@ class DjqueueConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, tasks  # noqa: F401 - they register themselves
+
+        given = getattr(settings, "DJQUEUE", None)  # what is wrong with it is for the checks to say
+        if isinstance(given, dict) and given.get("OPENTELEMETRY") is True:
+            from .observability import telemetry
+
+            telemetry.install()

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
-from .routing import is_queue_name
+from .conf_rules import KEPT, kept_for_less_than_nothing, misnamed, not_accepted
 from .routing.routes import Routes
 
 REDACTED_NAMES: tuple[str, ...] = (
@@ -66,6 +66,7 @@ class Settings:
     BURST: bool | None = None
     BEAT: bool | None = None
     DRAIN_TIMEOUT: float | timedelta | None = None
+    HEALTH_PORT: int | str | None = None
     LEASE: float = 20.0
     """Seconds after its last heartbeat until a worker's tasks are reclaimed."""
     HEARTBEAT: float = 5.0
@@ -85,6 +86,14 @@ class Settings:
     """How late a slot of a schedule may be fired before it counts as missed."""
     SCHEDULE_RUNS_KEPT: float | timedelta | None = 7 * 86400
     """How long it is kept what became of slots; ``None`` keeps it for ever."""
+    STATISTICS_KEPT: float | timedelta | None = 30 * 86400
+    """How long it is kept how many attempts ended how; ``None`` keeps it for ever."""
+    CAPTURE_LOGS: str | None = None
+    """The least level of what tasks log to be kept beside them; ``None`` keeps nothing."""
+    LOGS_KEPT: float | timedelta | None = 7 * 86400
+    """How long that is kept; ``None`` keeps it for ever."""
+    ENQUEUE_BY_HAND: tuple[str, ...] = ()
+    """Names of tasks, with wildcards, that may be enqueued by a form in the admin."""
     ALWAYS_EAGER: bool = False
     """Run tasks in place instead of enqueueing them; for tests, on any database."""
     EAGER_PROPAGATES: bool = False
@@ -98,6 +107,8 @@ class Settings:
     RESULT_SERIALIZER: str = "json"
     ACCEPT_CONTENT: tuple[str, ...] = ("json",)
     """The serializers whose payloads are read; whatever comes as another is refused."""
+    OPENTELEMETRY: bool = False
+    """Whether calls and attempts are traced and measured; needs ``opentelemetry-api``."""
     PAYLOAD_CODEC: str = ""
     """Dotted path of a class that encrypts payloads, such as ``djqueue.encryption.FernetCodec``."""
     PAYLOAD_KEYS: tuple[str, ...] = field(default=(), repr=False)
@@ -107,51 +118,45 @@ class Settings:
 
 
 DURATIONS = ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE", "AUTOSCALE_KEEP")
-_KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(DURATIONS, (int, float, timedelta)),
-    "DATABASE": (str,),
-    "LISTEN": (bool, str),
-    "DEFAULT_QUEUE": (str,),
-    "ROUTES": (object,),
-    "BROADCAST_QUEUES": (list, tuple),
-    "POOL": (str, NoneType),
-    "CONCURRENCY": (int,),
-    "PROCESSES": (int, NoneType),
-    "QUEUES": (str, list, tuple, NoneType),
-    "EXCLUDE_QUEUES": (str, list, tuple, NoneType),
-    "QUEUE_ORDER": (str, NoneType),
-    "PRIORITY_AGING": (int, float, timedelta, NoneType),
-    "WORKER_NAME": (str, NoneType),
-    "LOGLEVEL": (str, NoneType),
-    "TIME_LIMIT": (int, float, timedelta, NoneType),
-    "SOFT_TIME_LIMIT": (int, float, timedelta, NoneType),
-    "MAX_TASKS_PER_CHILD": (int, NoneType),
-    "MAX_MEMORY_PER_CHILD": (int, NoneType),
-    "AUTOSCALE": (str, list, tuple, NoneType),
-    "WORKER_COMPONENTS": (list, tuple),
-    "BURST": (bool, NoneType),
-    "BEAT": (bool, NoneType),
-    "DRAIN_TIMEOUT": (int, float, timedelta, NoneType),
-    "CRASH_LIMIT": (int,),
-    "RETENTION": (dict,),
-    "RESULT_MAX_BYTES": (int,),
-    "SCHEDULES": (dict,),
-    "SCHEDULE_RUNS_KEPT": (int, float, timedelta, type(None)),
-    "ALWAYS_EAGER": (bool,),
-    "EAGER_PROPAGATES": (bool,),
-    "ALLOW_ERROR_CB_ON_CHORD_HEADER": (bool,),
-    "IMPORTS": (list, tuple),
-    "SERIALIZER": (str,),
-    "RESULT_SERIALIZER": (str,),
-    "ACCEPT_CONTENT": (list, tuple, set, frozenset),
-    "PAYLOAD_CODEC": (str,),
-    "PAYLOAD_KEYS": (list, tuple),
-    "REDACT": (list, tuple, str),
-}
-LISTS = ("BROADCAST_QUEUES", "IMPORTS", "ACCEPT_CONTENT", "PAYLOAD_KEYS", "REDACT", "WORKER_COMPONENTS")
+LISTS = (
+    "BROADCAST_QUEUES",
+    "ENQUEUE_BY_HAND",
+    "IMPORTS",
+    "ACCEPT_CONTENT",
+    "PAYLOAD_KEYS",
+    "REDACT",
+    "WORKER_COMPONENTS",
+)
 POSITIVE = (*DURATIONS, "CRASH_LIMIT", "RESULT_MAX_BYTES")
 HIDDEN_SETTINGS = ("PAYLOAD_KEYS",)
 RETENTION_STATES = ("succeeded", "failed", "cancelled")
+
+
+def _of_kind(kinds: tuple[type, ...], *names: str) -> dict[str, tuple[type, ...]]:
+    return dict.fromkeys(names, kinds)
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    **_of_kind((int, float, timedelta), *DURATIONS),
+    **_of_kind(
+        (int, float, timedelta, NoneType),
+        *(*KEPT, "PRIORITY_AGING", "TIME_LIMIT", "SOFT_TIME_LIMIT", "DRAIN_TIMEOUT"),
+    ),
+    **_of_kind((str,), "DATABASE", "DEFAULT_QUEUE", "SERIALIZER", "RESULT_SERIALIZER", "PAYLOAD_CODEC"),
+    **_of_kind((str, NoneType), "POOL", "QUEUE_ORDER", "WORKER_NAME", "LOGLEVEL", "CAPTURE_LOGS"),
+    **_of_kind((int,), "CONCURRENCY", "CRASH_LIMIT", "RESULT_MAX_BYTES"),
+    **_of_kind((int, NoneType), "PROCESSES", "MAX_TASKS_PER_CHILD", "MAX_MEMORY_PER_CHILD"),
+    **_of_kind((bool,), "OPENTELEMETRY", "ALWAYS_EAGER", "EAGER_PROPAGATES", "ALLOW_ERROR_CB_ON_CHORD_HEADER"),
+    **_of_kind((bool, NoneType), "BURST", "BEAT"),
+    **_of_kind((dict,), "RETENTION", "SCHEDULES"),
+    **_of_kind((list, tuple), *LISTS),
+    **_of_kind((str, list, tuple, NoneType), "QUEUES", "EXCLUDE_QUEUES", "AUTOSCALE"),
+    "LISTEN": (bool, str),
+    "HEALTH_PORT": (int, str, NoneType),
+    "ROUTES": (object,),
+    "ACCEPT_CONTENT": (list, tuple, set, frozenset),
+    "REDACT": (list, tuple, str),
+}
 
 
 def _holds_others(value: Any) -> bool:
@@ -204,32 +209,9 @@ def _contradictions(settings: Settings) -> list[tuple[str, str]]:
         for state, keep in settings.RETENTION.items()
         if keep is not None and (type(keep) not in (int, float, timedelta) or seconds(keep) < 0)
     ]
-    if settings.SCHEDULE_RUNS_KEPT is not None and seconds(settings.SCHEDULE_RUNS_KEPT) < 0:
-        found.append(
-            (f"expected DJQUEUE['SCHEDULE_RUNS_KEPT'] to be 0 or more, got: {settings.SCHEDULE_RUNS_KEPT!r}", "")
-        )
-    found += _misnamed(settings)
     if settings.CONCURRENCY < 0:
         found.append((f"expected DJQUEUE['CONCURRENCY'] to be 0 or more, got: {settings.CONCURRENCY}", ""))
-    return found + [
-        (
-            f"DJQUEUE[{name!r}] is {getattr(settings, name)!r}, which DJQUEUE['ACCEPT_CONTENT'] does not list",
-            "Workers would refuse what the site stores.",
-        )
-        for name in ("SERIALIZER", "RESULT_SERIALIZER")
-        if getattr(settings, name) not in settings.ACCEPT_CONTENT
-    ]
-
-
-def _misnamed(settings: Settings) -> list[tuple[str, str]]:
-    found = [
-        (f"expected DJQUEUE['BROADCAST_QUEUES'] to name queues, got: {queue!r}", "")
-        for queue in settings.BROADCAST_QUEUES
-        if not is_queue_name(queue)
-    ]
-    if not is_queue_name(settings.DEFAULT_QUEUE):
-        found.append((f"expected DJQUEUE['DEFAULT_QUEUE'] to name a queue, got: {settings.DEFAULT_QUEUE!r}", ""))
-    return found
+    return [*found, *misnamed(settings), *kept_for_less_than_nothing(settings), *not_accepted(settings)]
 
 
 def did_you_mean(word: object, known: Mapping[str, object] | tuple[str, ...]) -> str:

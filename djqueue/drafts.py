@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.utils import timezone
+
 from . import registry
 from .calls import aware, check_arguments, check_countdown, check_expires, stored_options
+from .carried import with_carried
 from .context import Request
 from .destinations import defaults_of, filled, lines_of, queues_of, routed
 from .limits import stream_of
@@ -82,7 +85,7 @@ def _row(
     limits: dict[str, Any],
     queue: str,
 ) -> NewTask:
-    stored = {**stored_options(name, options), **limits}
+    stored = with_carried({**stored_options(name, options), **limits}, name, queue)
     if (unique := unique_of(name, args, kwargs, options)) is not None:
         stored["unique_key"] = unique.key
     priority = 0 if options.get("priority") is None else options["priority"]
@@ -91,8 +94,8 @@ def _row(
     countdown = options.get("debounce") if unique is not None and countdown is None else countdown
     run_in = None if countdown is None else check_countdown(countdown)
     run_at = None if eta is None or run_in is not None else aware(eta)
-    if run_at is not None:
-        stored["eta"] = run_at.isoformat()
+    if due := run_at or (timezone.now() + timedelta(seconds=run_in) if run_in else None):
+        stored["eta"] = due.isoformat()
     expires = None if expires is None else check_expires(expires)
     args_text, kwargs_text = encode_arguments(name, args, kwargs, options.get("serializer"))
     return NewTask(

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from . import signals
 from .calls import check_arguments, check_expires
+from .carried import carriers, with_carried
 from .conf import settings
 from .context import Request, in_trail, running_request
 from .destinations import defaults_of, filled, plain_place, routed
@@ -88,6 +89,7 @@ def _is_plain(definition: TaskDefinition) -> bool:
         and not definition.limits.stores
         and not signals.before_task_publish.receivers
         and not signals.after_task_publish.receivers
+        and not carriers
         and not definition.has_hook("shadow_name")
     )
 
@@ -152,7 +154,7 @@ def enqueue_many(
         return _enqueue_each(definition, arguments)
     name, serializer = definition.name, definition.serializer
     connection = connections[settings.DATABASE]
-    options, *shared = _shared_by_all(definition, connection)
+    options, *shared = _shared_by_all(definition, place[0], connection)
     ids: list[str] = []
 
     def rows() -> Iterator[NewTask]:
@@ -221,15 +223,15 @@ def _enqueue_each(
     ]
 
 
-def _shared_by_all(definition: TaskDefinition, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
+def _shared_by_all(definition: TaskDefinition, queue: str, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
     """Return ``options parent_id root_id expires_at`` of tasks that are enqueued together."""
-    parent = running_request()
+    parent, options = running_request(), with_carried({}, definition.name, queue)
     expires = None if definition.expires is None else check_expires(definition.expires)
     if isinstance(expires, float):
         expires = database_now(connection) + timedelta(seconds=expires)
     if parent is None:
-        return {}, None, None, expires
-    options = {} if in_trail({}) else {"add_to_parent": False}
+        return options, None, None, expires
+    options |= {} if in_trail({}) else {"add_to_parent": False}
     return options, parent.id, parent.root_id, expires
 
 

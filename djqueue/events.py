@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from .records import Claim, Outcome
+from .records import Claim, Outcome, Tallied
 
 logger = logging.getLogger("djqueue.events")
 
@@ -56,6 +56,13 @@ class TasksSettled:
     """A batch of attempts ended and was stored; times of the outcomes are epochs in seconds."""
 
     settled: Sequence[tuple[Claim, Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsCounted:
+    """Sums of the attempts that ended in the last seconds were stored."""
+
+    rows: Sequence[Tallied]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from .states import Ending, State
@@ -163,3 +163,17 @@ class StoredResult(NamedTuple):
     @property
     def celery_state(self) -> str:
         return State(self.state).celery_name
+
+
+class Tallied(NamedTuple):
+    """Attempts of one task and queue that ended in one minute since the epoch, with a histogram of their times."""
+
+    minute: int
+    name: str
+    queue: str
+    succeeded: int
+    failed: int
+    retried: int
+    cancelled: int
+    steps: Sequence[int]
+    counts: Sequence[int]

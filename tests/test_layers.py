@@ -17,14 +17,14 @@ import djqueue
 PACKAGE = Path(djqueue.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those named before it.
 LAYERS = {
-    "pure": "backoff calls conf converters crontab encryption events exceptions limits planned records routing"
-    " schedules serializers signals signature_check states uniqueness uuid7",
+    "pure": "backoff calls conf conf_rules converters crontab encryption events exceptions histogram limits planned"
+    " records routing schedules serializers signals signature_check states uniqueness uuid7",
     "rows": "migrations models store",
-    "asking": "attempt batches canvas context control decorator definition destinations drafts eager enqueue hooks"
-    " lookup options rates redaction registry results resultsets resulttree retrying task_logging"
+    "asking": "attempt batches canvas carried context control decorator definition destinations drafts eager enqueue"
+    " hooks lookup options rates redaction registry results resultsets resulttree retrying task_logging"
     " typed_arguments unique updates workflows",
     "doing": "beat worker",
-    "edges": "admin apps backend checks doctor management observability tasks testing",
+    "edges": "admin api apps backend checks doctor management observability tasks testing urls",
 }
 LAYER_OF = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
 OPTIONAL = {
@@ -36,6 +36,7 @@ OPTIONAL = {
     "opentelemetry",
     "prometheus_client",
     "pydantic",
+    "rich",
     "yaml",
 }
 # Functions that import, and why.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +22,7 @@ from djqueue.schedules.rules import Fate, Source
 from djqueue.store.beat import look
 
 from .beats import ADD, NOON, fire_at, new_schedule
+from .browsing import photograph, until
 
 pytestmark = pytest.mark.django_db
 
@@ -347,28 +345,10 @@ def test_lengths_of_time_that_are_none(text: str) -> None:
 
 # In a real browser
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser that obeys a strict content security policy as far as the page sends one."""
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no chromium and chromedriver are installed (Debian: chromium chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1600"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    yield driver
-    driver.quit()
-
 
 @pytest.fixture
 def at_the_form(browser: Any, live_server: Any, editor: Client, settings: Any) -> Callable[[str], Any]:
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_schedule_admin.StrictPolicy"]
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.browsing.StrictPolicy"]
 
     def visit(path: str) -> Any:
         browser.get(f"{live_server.url}/admin/login/")
@@ -378,31 +358,6 @@ def at_the_form(browser: Any, live_server: Any, editor: Client, settings: Any) -
         return browser
 
     return visit
-
-
-class StrictPolicy:
-    """Sends a policy that forbids everything inline and from elsewhere."""
-
-    def __init__(self, get_response: Callable[..., Any]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: Any) -> Any:
-        response = self.get_response(request)
-        response["Content-Security-Policy"] = "default-src 'self'; img-src 'self' data:"
-        return response
-
-
-def until(browser: Any, condition: Callable[[], Any]) -> Any:
-    from selenium.common.exceptions import StaleElementReferenceException
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException]).until(lambda _: condition())
-
-
-def photograph(browser: Any, name: str) -> None:
-    """Keep a picture where the environment says so, for those who look at pages."""
-    if directory := os.environ.get("SCREENSHOTS"):
-        browser.save_screenshot(str(Path(directory, f"{name}.png")))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,6 +1,6 @@
-"""The test site's only pages: the admin."""
+"""The test site's pages: the admin, and those for machines."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns = [path("admin/", admin.site.urls), path("djqueue/", include("djqueue.urls"))]

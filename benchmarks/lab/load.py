@@ -19,7 +19,7 @@ from .workers import Worker
 TABLES = (
     "djqueue_task, djqueue_readytask, djqueue_scheduledtask, djqueue_runningtask, djqueue_taskresult, "
     "djqueue_taskattempt, djqueue_waitingtask, djqueue_taskgroup, djqueue_parkedtask, djqueue_concurrencyslot, "
-    "djqueue_rategate, djqueue_streamticket, djqueue_uniquekey"
+    "djqueue_rategate, djqueue_streamticket, djqueue_uniquekey, djqueue_statistic"
 )
 SETTLED = """
 SELECT count(*), extract(epoch FROM clock_timestamp())::double precision

@@ -36,6 +36,20 @@ def value(stored: Any) -> SafeString | str:
     return describe(stored) or display.pretty_json(redact(stored))
 
 
+def shown(task: Task) -> tuple[Any, Any]:
+    """Return positional and keyword arguments as JSON may show them."""
+    options = task.options if isinstance(task.options, dict) else {}
+    if (described := describe(task.args)) is not None:
+        return described, None
+    args, kwargs = _redacted(task)
+    return options.get("argsrepr", args), options.get("kwargsrepr", kwargs)
+
+
+def plain(stored: Any) -> Any:
+    """Return a result as JSON may show it."""
+    return describe(stored) or redact(stored)
+
+
 def _own_words(task: Task, option: str) -> SafeString | None:
     options = task.options if isinstance(task.options, dict) else {}
     return display.preformatted(str(options[option])) if option in options else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.admin.utils import quote
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -16,6 +17,7 @@ from django.utils.timezone import is_aware, localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from djqueue.control.pausing import FOREVER
 from djqueue.states import Ending, State
 
 EMPTY = "-"
@@ -53,6 +55,11 @@ def state_label(code: int) -> SafeString:
     return labelled(state.name.lower(), STATE_SYMBOLS[state], str(STATE_WORDS[state]))
 
 
+def workflow_label(state: str) -> SafeString:
+    """Return the state of a workflow, named as those of tasks are."""
+    return state_label(State[state.upper()])
+
+
 def labelled(kind: str, symbol: str, word: str) -> SafeString:
     return format_html(
         '<span class="djqueue-state djqueue-{}"><span aria-hidden="true">{}</span> {}</span>',
@@ -75,15 +82,6 @@ def preformatted(text: str) -> SafeString:
     return format_html('<pre class="djqueue-text">{}</pre>', text)
 
 
-def error_details(error: dict[str, Any]) -> SafeString:
-    """Return a stored error as one line, and its traceback if there is one."""
-    traceback = error.get("traceback")
-    line = error_line(error)
-    if not traceback:
-        return format_html("<strong>{}</strong>", line)
-    return format_html("<strong>{}</strong>{}", line, preformatted(str(traceback)))
-
-
 def error_line(error: dict[str, Any]) -> str:
     message = error.get("exc_message")
     arguments = message if isinstance(message, list) else [message]
@@ -102,6 +100,13 @@ def moment(time: datetime | None) -> str:
     if time is None:
         return EMPTY
     return date_format(localtime(time) if is_aware(time) else time, "Y-m-d H:i:s")
+
+
+def pause_end(until: datetime | None) -> str:
+    """Return when a pause ends, "-" where there is none or it is over."""
+    if until is None or until <= timezone.now():
+        return EMPTY
+    return _("until resumed") if until >= FOREVER else moment(until)
 
 
 def duration(length: timedelta | None) -> str:

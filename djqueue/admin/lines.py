@@ -48,18 +48,18 @@ LEFT JOIN (
 
 
 class Line(NamedTuple):
-    """A queue's tasks in line, counted to one more than ``COUNTED``; the age of the first; running tasks."""
+    """A queue's tasks in line, counted up to a limit; the age of the first; running tasks."""
 
     ready: int = 0
     oldest: timedelta | None = None
     running: int = 0
 
 
-def read_lines(database: str, queues: Sequence[str]) -> dict[str, Line]:
-    """Return the line of each of ``queues``."""
+def read_lines(database: str, queues: Sequence[str], counted: int = COUNTED) -> dict[str, Line]:
+    """Return the line of each of ``queues``, counted to one more than ``counted``."""
     values: dict[str, Any] = {
         "queues": list(queues),
-        "counted": COUNTED,
+        "counted": counted,
         "lowest": LOWEST_PRIORITY,
         "highest": HIGHEST_PRIORITY,
         "front": FRONT,

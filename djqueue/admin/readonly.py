@@ -32,7 +32,7 @@ class ReadOnlyAdmin(ModelAdmin):
     """The columns that the list reads; empty means all."""
 
     class Media:
-        css = {"all": ["djqueue/admin.css"]}
+        css = {"all": ["djqueue/admin.css", "djqueue/monitor.css"]}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -56,7 +56,9 @@ class ReadOnlyAdmin(ModelAdmin):
         per_page: int,
         orphans: int = 0,
         allow_empty_first_page: bool = True,
-    ) -> CappedPaginator:
+    ) -> Any:
+        if queryset.model is not self.model:  # its history
+            return super().get_paginator(request, queryset, per_page, orphans, allow_empty_first_page)
         return CappedPaginator(queryset, per_page, rows=partial(self.list_rows, request))
 
     def list_rows(self, request: HttpRequest, keys: Sequence[Any]) -> list[Any]:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, QuerySet, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
+from djqueue.conf import settings
 from djqueue.models import Task, TaskResult
 
 from . import display
+from .acting import carry_out, has_permission
+from .actions import ACTIONS
+from .failures import LOOKED_AT, read_failures
+from .figures import SPANS, Span
 from .readonly import ReadOnlyAdmin
-from .tasks import outcome_of
+from .task_page import outcome_of
 
 
 @admin.register(TaskResult)
@@ -29,6 +40,48 @@ class TaskResultAdmin(ReadOnlyAdmin):
     search_help_text = _("The whole id of a task.")
     fields = ("task", "name", "queue", "created", "waited", "outcome")
     readonly_fields = fields
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view
+        return [
+            path("failures/", view(self.failures_view), name="djqueue_failures"),
+            path("failures/retry/", view(require_POST(self.retry_view)), name="djqueue_failures_retry"),
+            *super().get_urls(),
+        ]
+
+    def failures_view(self, request: HttpRequest) -> HttpResponse:
+        """List failures by what they have in common."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        span = SPANS.get(request.GET.get("span", ""), SPANS["24h"])
+        groups, more = read_failures(settings.DATABASE, length_of(span))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Failures"),
+            "opts": self.opts,
+            "media": self.media,
+            "span": span,
+            "spans": SPANS.values(),
+            "groups": groups,
+            "more": more,
+            "looked_at": LOOKED_AT,
+            "may_retry": has_permission(request, ACTIONS["retry"]),
+        }
+        return TemplateResponse(request, "admin/djqueue/taskresult/failures.html", context)
+
+    def retry_view(self, request: HttpRequest) -> HttpResponse:
+        """Have the tasks of a group run again: those that are in it now."""
+        action = ACTIONS["retry"]
+        if not (self.has_view_permission(request) and has_permission(request, action)):
+            raise PermissionDenied
+        span = SPANS.get(request.POST.get("span", ""), SPANS["24h"])
+        groups, _more = read_failures(settings.DATABASE, length_of(span))
+        ids = next((group.ids for group in groups if group.key == request.POST.get("group")), [])
+        if ids:
+            carry_out(request, action, ids, {})
+        else:
+            self.message_user(request, gettext("None of these failures is there any more."), messages.WARNING)
+        return HttpResponseRedirect(f"{reverse('admin:djqueue_failures')}?span={span.key}")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Add what the task itself knows. Not by a join, which would hide a result whose task is gone."""
@@ -88,3 +141,7 @@ class TaskResultAdmin(ReadOnlyAdmin):
     @admin.display(description=_("result"))
     def outcome(self, result: TaskResult) -> SafeString:
         return outcome_of(result)
+
+
+def length_of(span: Span) -> timedelta:
+    return timedelta(minutes=span.minutes * span.points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import select
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from http import HTTPStatus
 from time import monotonic
 
 import psycopg
@@ -22,6 +24,7 @@ from djqueue import events, signals
 from djqueue.conf import seconds, settings
 from djqueue.store.beat import CHANNEL, look
 from djqueue.store.prune_runs import prune_runs
+from djqueue.worker.health import Page, live
 from djqueue.worker.link import parameters
 
 from .firing import Fired, fire
@@ -35,6 +38,8 @@ LONGEST_TAKEN_WAIT = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two tries while the database is away."""
 SYNC_AGAIN = 30
+LONGEST_TURN = 120.0
+"""Seconds after which a turn does not seem to end any more."""
 PRUNE_EVERY = 60.0
 PRUNE_BATCH = 2000
 
@@ -80,6 +85,8 @@ class Beat:
         self._taken_wait = TAKEN_WAIT
         self._pause = FIRST_PAUSE
         self._lost_at: float | None = None
+        self._turn_began: float | None = None
+        self._turned = False
         self.fired = 0
 
     def run(self) -> None:
@@ -105,6 +112,20 @@ class Beat:
         """Give back what a beat holds that was not ``run``, which does it in its end."""
         self._waker.close()
 
+    def live(self) -> Page:
+        """Return 503 if it has been stuck in one turn for long; waiting for the database is not that."""
+        if self._turn_began is not None and monotonic() - self._turn_began > LONGEST_TURN:
+            return Page(HTTPStatus.SERVICE_UNAVAILABLE, json.dumps({"status": "stuck"}))
+        return live()
+
+    def unready(self) -> dict[str, str]:
+        """Return what keeps it from firing schedules, by its name."""
+        if self._stopping:
+            return {"stopping": "it ends"}
+        if self._lost_at is not None:
+            return {"database": f"it has not answered for {monotonic() - self._lost_at:.0f} s"}
+        return {} if self._turned else {"database": "it has not been reached yet"}
+
     def once(self) -> Fired:
         """Bring declared schedules in, fire what is due now and return."""
         self._sync()
@@ -121,8 +142,10 @@ class Beat:
 
     def _guarded_turn(self) -> float:
         """Take a turn; return the seconds to wait. No error ends a beat: it says so, waits and tries again."""
+        self._turn_began = monotonic()
         try:
             wait = self.turn()
+            self._turned = True
         except DjangoDatabaseError as error:
             if self._lost_at is None:
                 self._lost_at = monotonic()
@@ -135,6 +158,8 @@ class Beat:
                 self._lost_at = None
             self._pause = FIRST_PAUSE
             return wait
+        finally:
+            self._turn_began = None
         with suppress(Exception):
             self._connection.close()
         self._pause = min(LONGEST_PAUSE, self._pause * 2)

@@ -7,6 +7,7 @@ from django.db import connections
 
 from djqueue import registry
 from djqueue.conf import settings
+from djqueue.worker.health import Address, readiness, serving_beside
 from djqueue.worker.link import parameters
 
 from .beat import Beat, install_signals
@@ -36,8 +37,12 @@ def prepare() -> None:
     connections[alias].close()
 
 
-def run_beat() -> None:
-    """Be a beat until told to stop. Call it in the main thread, after ``prepare``."""
+def run_beat(address: Address | None = None) -> None:
+    """Be a beat until told to stop. Call it in the main thread, after ``prepare``.
+
+    With an address its health is told there. Raises ``HealthFailed`` if that cannot be.
+    """
     beat = Beat()
     install_signals(beat)
-    beat.run()
+    with serving_beside(address, {"/live": beat.live, "/ready": lambda: readiness(beat.unready())}):
+        beat.run()

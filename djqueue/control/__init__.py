@@ -29,6 +29,7 @@ from .orders import cancel_consumer as cancel_consumer
 from .orders import ping as ping
 from .orders import pool_grow as pool_grow
 from .orders import pool_shrink as pool_shrink
+from .orders import quiet as quiet
 from .orders import shutdown as shutdown
 from .orders import time_limit as time_limit
 from .pausing import FOREVER as FOREVER

@@ -122,6 +122,22 @@ def ask(
         return _named(_await(connection, command_id, timeout, limit))
 
 
+def ask_one(worker_id: int, name: str, arguments: Mapping[str, Any], timeout: float = TIMEOUT) -> dict[str, Any] | None:
+    """Send a command to the worker with this id; return its answer, None if there was none in ``timeout`` seconds.
+
+    Raises ``WorkerNotFound`` if it does not live, and as ``broadcast``.
+    """
+    bound = checked(name, arguments)
+    with _outside_transactions() as connection:
+        with connection.cursor() as cursor:
+            workers = [one for one in store.known_workers(cursor) if one.id == worker_id and one.overdue < 0]
+            if not workers:
+                raise WorkerNotFound(f"no live worker has the id {worker_id}")
+            command_id = store.ask(cursor, name, encode(bound), timeout, workers)
+        call_for_command(connection)
+        return next(iter(_named(_await(connection, command_id, timeout, None)).values()), None)
+
+
 @contextmanager
 def _outside_transactions() -> Iterator[BaseDatabaseWrapper]:
     usual = connections[settings.DATABASE]

@@ -123,6 +123,7 @@ _commands: dict[str, Command] = {
             Parameter("hard", float, None),
             Parameter("soft", float, None),
         ),
+        _built_in(CONTROL, "quiet", "claim nothing more and stay; on=false ends that", Parameter("on", bool, True)),
         _built_in(CONTROL, "shutdown", "drain and end"),
     )
 }

@@ -22,6 +22,11 @@ def shutdown(destination: Destination = None, **options: Any) -> ReplyList | Non
     return broadcast("shutdown", destination=destination, **options)
 
 
+def quiet(on: bool = True, destination: Destination = None, **options: Any) -> ReplyList | None:
+    """Tell workers to claim nothing more and stay, or with ``on=False`` to go on. What they have claimed they run."""
+    return broadcast("quiet", {"on": on}, destination=destination, **options)
+
+
 def add_consumer(queue: str, destination: Destination = None, **options: Any) -> ReplyList | None:
     """Tell workers to serve a queue too, after the others; ``*`` and ``?`` are wildcards."""
     return broadcast("add_consumer", {"queue": queue}, destination=destination, **options)

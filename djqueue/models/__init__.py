@@ -9,7 +9,9 @@ from .results import TaskAttempt, TaskResult
 from .routing import Binding, Exchange
 from .schedule_runs import ScheduleRun
 from .schedules import Schedule
+from .statistic import Statistic
 from .task import Task
+from .task_log import TaskLog
 from .unique import UniqueKey
 from .worker import Worker
 from .workflows import TaskGroup, WaitingTask
@@ -30,10 +32,12 @@ __all__ = [
     "Schedule",
     "ScheduleRun",
     "ScheduledTask",
+    "Statistic",
     "StreamTicket",
     "Task",
     "TaskAttempt",
     "TaskGroup",
+    "TaskLog",
     "TaskResult",
     "UniqueKey",
     "WaitingTask",

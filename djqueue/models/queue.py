@@ -21,6 +21,10 @@ class Queue(models.Model):
         verbose_name = _("queue")
         verbose_name_plural = _("queues")
         default_permissions = ("view",)
+        permissions = [
+            ("pause_queue", "Can pause and resume queues"),
+            ("purge_queue", "Can drop all tasks in a queue"),
+        ]
         db_table_comment = "Queues that workers have met."
         required_db_features = ("supports_comments",)
 

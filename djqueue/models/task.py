@@ -97,6 +97,16 @@ class Task(models.Model):
         verbose_name = _("task")
         verbose_name_plural = _("tasks")
         default_permissions = ("view", "delete")
+        permissions = [
+            ("retry_task", "Can run a task again"),
+            ("cancel_task", "Can cancel tasks"),
+            ("terminate_task", "Can end tasks that run"),
+            ("run_task", "Can run a scheduled task now"),
+            ("reschedule_task", "Can run a task at another time"),
+            ("move_task", "Can move tasks to another queue"),
+            ("prioritise_task", "Can change the priority of tasks"),
+            ("enqueue_task", "Can enqueue tasks by a form"),
+        ]
         db_table_comment = "One requested run each; written once, never updated."
         required_db_features = ("supports_comments",)
         # Partial, so that a plain task is in none of them.

@@ -32,6 +32,7 @@ class Worker(models.Model):
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
         default_permissions = ("view",)
+        permissions = [("control_worker", "Can quiet, stop, grow and shrink workers")]
         db_table_comment = "Live workers; one heartbeat row each."
         required_db_features = ("supports_comments",)
 

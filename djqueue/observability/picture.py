@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import accumulate
 
@@ -30,11 +30,18 @@ LONGEST_WORDS = 27
 STACKED = 2
 """Cards below the first one of a pile."""
 FONT = "-apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+TIP = (
+    '<defs><marker id="djqueue-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+    'orient="auto"><path class="dq-tip" d="M0 0 8 4 0 8z"/></marker></defs>'
+)
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def draw(nodes: Sequence[Node]) -> str:
-    """Return an SVG picture: a column for each step, an arrow from what a task got its value from."""
+def draw(nodes: Sequence[Node], link: Callable[[Node], str] | None = None) -> str:
+    """Return an SVG picture: a column for each step, an arrow from what a task got its value from.
+
+    With ``link``, which says where a box leads, it is a part of a page, whose style sheet has its colours.
+    """
     before = _all_before(nodes)
     columns = _columns(before)
     rows = _rows(before, columns)
@@ -44,11 +51,16 @@ def draw(nodes: Sequence[Node]) -> str:
     height = MARGIN + max((y for _, y in place.values()), default=0) + HEIGHT + MARGIN
     arrows = [_arrow(place[earlier], place[node.id]) for node in nodes for earlier in before[node.id]]
     boxes = [_box(node, *place[node.id]) for node in nodes]
+    if link is not None:
+        pairs = zip(nodes, boxes, strict=True)
+        boxes = [f'<a href="{escape(link(node))}">{box}</a>' for node, box in pairs]
+    # What leads somewhere is no mere picture.
+    role = "img" if link is None else "group"
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'font-family="{FONT}" role="img" aria-label="{_text(_in_words(nodes))}">'
+        f'font-family="{FONT}" role="{role}" aria-label="{_text(_in_words(nodes))}">'
     )
-    return "\n".join([head, _style(), *arrows, *boxes, "</svg>"])
+    return "\n".join([head, "" if link else _style(), TIP, *arrows, *boxes, "</svg>"])
 
 
 def _style() -> str:
@@ -61,8 +73,6 @@ def _style() -> str:
         "@media (prefers-color-scheme:dark){.dq-card{fill:#161b22}.dq-name{fill:#f0f6fc}.dq-said{fill:#9198a1}"
         f".dq-sign{{fill:#0d1117}}.dq-way{{stroke:#6e7681}}.dq-tip{{fill:#6e7681}}{dark}}}"
         "</style>"
-        '<defs><marker id="djqueue-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        'orient="auto"><path class="dq-tip" d="M0 0 8 4 0 8z"/></marker></defs>'
     )
 
 

@@ -89,6 +89,12 @@ stored AS (
         clock_timestamp()
     FROM cancelled
 ),
+counted AS (
+    INSERT INTO djqueue_statistic (at, resolution, name, queue, cancelled)
+    SELECT date_trunc('minute', clock_timestamp()), 0, task.name, task.queue, count(*)
+    FROM cancelled JOIN djqueue_task AS task ON task.id = cancelled.task_id
+    GROUP BY task.name, task.queue
+),
 noted AS (
     INSERT INTO djqueue_cancelledtask (task_id, terminate, signum, asked_at)
     SELECT id, %(terminate)s, %(signum)s, clock_timestamp() FROM asked

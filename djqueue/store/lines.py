@@ -55,13 +55,40 @@ LEFT JOIN (
 ORDER BY known.name
 """
 
-# Locked, so that nobody claims them before they are cancelled.
-NEXT = """
-SELECT priority, seq, task_id::text FROM djqueue_readytask
-WHERE queue = %s AND (priority, seq) > (%s, %s)
-ORDER BY queue, priority, seq
-LIMIT %s
-FOR UPDATE SKIP LOCKED
+# Why this shape. Most tasks are nobody's affair but their own: they end here, by their places in the line, which costs
+# the same however long it is. What is left is cancelled by id, since others wait for it or for its slot; it is locked,
+# so that nobody claims it before. 7 is `State.CANCELLED`.
+PURGE = """
+WITH page AS MATERIALIZED (
+    SELECT line.ctid AS place, line.priority, line.seq, line.task_id, line.attempt
+    FROM djqueue_readytask AS line
+    WHERE line.queue = %(queue)s AND (line.priority, line.seq) > (%(priority)s, %(seq)s)
+    ORDER BY line.queue, line.priority, line.seq
+    LIMIT %(limit)s
+    FOR UPDATE OF line SKIP LOCKED
+),
+known AS MATERIALIZED (
+    SELECT page.*, task.name, task.queue, coalesce(task.joined, false) AS joined
+    FROM page
+    LEFT JOIN LATERAL (
+        SELECT name, queue, workflow_id IS NOT NULL OR coalesce(options ? 'gate', false) AS joined
+        FROM djqueue_task WHERE id = page.task_id LIMIT 1
+    ) AS task ON true
+),
+gone AS (
+    DELETE FROM djqueue_readytask WHERE ctid = ANY (ARRAY(SELECT place FROM known WHERE NOT joined))
+),
+stored AS (
+    INSERT INTO djqueue_taskresult (task_id, state, attempt, worker, error, finished_at)
+    SELECT task_id, 7, attempt, '', %(error)s::jsonb, clock_timestamp() FROM known WHERE NOT joined
+),
+counted AS (
+    INSERT INTO djqueue_statistic (at, resolution, name, queue, cancelled)
+    SELECT date_trunc('minute', clock_timestamp()), 0, name, queue, count(*)
+    FROM known WHERE NOT joined AND name IS NOT NULL
+    GROUP BY name, queue
+)
+SELECT priority, seq, CASE WHEN joined THEN task_id::text END FROM known ORDER BY priority, seq
 """
 BEFORE_ALL = (-32768, 0)
 
@@ -103,14 +130,21 @@ def queue_lines(cursor: CursorWrapper) -> list[QueueLine]:
     return [QueueLine._make(row) for row in cursor.fetchall()]
 
 
-def next_in_line(cursor: CursorWrapper, queue: str, after: tuple[int, int], limit: int) -> Stretch:
-    """Lock and return tasks of a queue that come after a place in its line (priority, number)."""
-    cursor.execute(NEXT, (queue, *after, limit))
+def purge_line(
+    cursor: CursorWrapper, queue: str, after: tuple[int, int], error: str, limit: int
+) -> tuple[int, Stretch]:
+    """End tasks that come after a place in a line (priority, number), with ``error`` (JSON text).
+
+    Returns how many tasks there were, and those that have to be cancelled: they are locked.
+    """
+    values: dict[str, Any] = {"queue": queue, "priority": after[0], "seq": after[1], "error": error, "limit": limit}
+    cursor.execute(PURGE, values)
     rows = cursor.fetchall()
     if not rows:
-        return Stretch([], after)
-    numbers = [number for _, number, _ in rows]
-    return Stretch([row[2] for row in rows], rows[-1][:2], (min(numbers), max(numbers)))
+        return 0, Stretch([], after)
+    joined = [(seq, task_id) for _priority, seq, task_id in rows if task_id is not None]
+    numbers = [seq for seq, _task_id in joined] or [0]
+    return len(rows), Stretch([task_id for _seq, task_id in joined], rows[-1][:2], (min(numbers), max(numbers)))
 
 
 def next_parked(cursor: CursorWrapper, queue: str, after: str, limit: int) -> Stretch:

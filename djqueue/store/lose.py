@@ -70,6 +70,15 @@ given_up AS (
     FROM judged
     WHERE judged.failed
     ON CONFLICT (task_id) DO NOTHING
+),
+counted AS (
+    INSERT INTO djqueue_statistic (at, resolution, name, queue, lost, failed)
+    SELECT
+        date_trunc('minute', clock_timestamp()), 0, task.name, task.queue, 1, judged.failed::integer
+    FROM judged
+    CROSS JOIN LATERAL (
+        SELECT name, queue FROM djqueue_task WHERE id = judged.task_id LIMIT 1
+    ) AS task
 )
 SELECT judged.task_id::text, judged.failed FROM judged
 """,

@@ -118,6 +118,7 @@ class Commands:
             "clock": self._clock.epoch(monotonic()),
             "queues": str(self._options.queues),
             "draining": self._loop.draining,
+            "quiet": self._loop.quiet,
             "total": {"succeeded": counts.succeeded, "failed": counts.failed, "lost": counts.lost},
             "active": sum(1 for _ in self._running()),
             "reserved": sum(1 for _ in self._reserved()),
@@ -175,6 +176,12 @@ class Commands:
     ) -> Any:
         self.limits.set(task_name, hard, soft)
         return {"ok": f"time limits of {task_name}: hard {hard}, soft {soft}"}
+
+    async def quiet(self, connection: AsyncConnection, on: bool) -> Any:
+        self._refuse_while_draining()
+        self._loop.quiet = on
+        self._loop.wake()
+        return {"ok": "claims nothing more" if on else "claims again"}
 
     async def shutdown(self, connection: AsyncConnection) -> Any:
         self._stopping = True

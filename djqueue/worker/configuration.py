@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from djqueue.conf import settings
 
 from . import options
+from .health import Address
 from .options import Bounds, WorkerOptions
 from .order import QueueOrder
 from .queues import QueueSelection
@@ -101,6 +102,17 @@ def one_of(known: tuple[str, ...], convert: Callable[[str], str]) -> Callable[[A
     return read
 
 
+def address(given: Any) -> Address | None:
+    """Return where to listen: ``PORT`` or ``HOST:PORT``."""
+    text = str(given).strip()
+    if text.lower() in ("", "none"):
+        return None
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("PORT or HOST:PORT")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
 OPTIONS = (
     Option("QUEUES", "--queues", names, "*"),
     Option("EXCLUDE_QUEUES", "--exclude-queues", names, ""),
@@ -119,6 +131,7 @@ OPTIONS = (
     Option("BURST", "--burst", truth, False),
     Option("BEAT", "--beat", truth, False),
     Option("DRAIN_TIMEOUT", "--drain-timeout", duration),
+    Option("HEALTH_PORT", "--health-port", address),
 )
 
 
@@ -188,6 +201,7 @@ def build(given: Mapping[str, Given]) -> WorkerOptions:
         autoscale=least_and_most,
         burst=given["BURST"].value,
         beat=given["BEAT"].value,
+        health=given["HEALTH_PORT"].value,
         drain_timeout=options.drain_timeout(*given["DRAIN_TIMEOUT"]),
         time_limit=hard,
         soft_time_limit=soft,

@@ -42,7 +42,7 @@ class ClaimLoop:
     def __init__(self, options: WorkerOptions, link: Link, clock: DatabaseClock, lookout: Lookout) -> None:
         self.worker_id = 0
         self.lease_until = 0.0
-        self.draining = False
+        self.draining = self.quiet = False
         self.pool: Pool
         self.limits = Limits(options.pool)
         self.settler = Settler(options.name, clock)
@@ -136,7 +136,7 @@ class ClaimLoop:
 
     def _wanted(self, now: float) -> int:
         # What is claimed under a lease that has run out may soon be running elsewhere.
-        return 0 if self.draining or now >= self.lease_until else self.pool.wanted()
+        return 0 if self.draining or self.quiet or now >= self.lease_until else self.pool.wanted()
 
     async def _round(self, connection: AsyncConnection) -> None:
         if self._contradicted:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from djqueue.calls import check_limit
 
+from .health import Address
 from .queues import QueueSelection
 
 POOLS = {"processes": 0, "threads": 10, "asyncio": 100, "gevent": 100, "solo": 1}
@@ -88,6 +89,7 @@ class WorkerOptions:
     max_memory_per_child: int | None = None
     beat: bool = False
     autoscale: Bounds | None = None
+    health: Address | None = None
     given: tuple[str, ...] = ()
     """Values that are not defaults, each with where it comes from, to be shown."""
 

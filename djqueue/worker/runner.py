@@ -24,6 +24,7 @@ from .joining import for_errback, in_workflow
 from .outcomes import outcome_of, unfit, voided
 from .reading import Order, read
 from .seat import Seat
+from .task_logs import logbooks, store_log
 
 Value = TypeVar("Value")
 
@@ -66,6 +67,8 @@ def run(claim: Claim, seat: Seat) -> Outcome:
     except BaseException as error:
         return unfit(claim, error, started)
     finally:
+        if logbooks:
+            store_log(claim)
         clean_connections()
 
 
@@ -100,6 +103,9 @@ async def arun(claim: Claim, seat: Seat) -> Outcome:
         return await _in_thread(voided, claim, order, "revoked")
     except BaseException as error:
         return await _in_thread(unfit, claim, error, started)
+    finally:
+        if logbooks:
+            await _in_thread(store_log, claim)
 
 
 def _receive(order: Order, seat: Seat) -> None:

@@ -26,6 +26,7 @@ from djqueue.store.workers import Counts
 
 from .clock import DatabaseClock
 from .endings import interrupted, refused
+from .tally import Tally
 
 SETTLE_MOST = 500
 """Outcomes in a batch."""
@@ -44,6 +45,7 @@ class Settler:
         self.outbox: list[Outcome] = []
         self.outbox_since = 0.0
         self.counts = Counts()
+        self.tally = Tally()
         self.put_back = False
         self._worker_name = worker_name
         self._clock = clock
@@ -173,6 +175,7 @@ class Settler:
         counts = self.counts
         self.counts = Counts(0, counts.succeeded + succeeded, counts.failed + failed, counts.lost + lost)
         if pairs:
+            self.tally.add(pairs)
             events.emit(events.TasksSettled(pairs))
         if dropped:
             events.emit(events.OutcomesDropped(dropped))

@@ -20,28 +20,29 @@ from .components import ComponentFailed
 from .crew import page_for
 from .engines import serve
 from .executor import Executor, exit_now
+from .health import HealthFailed, Pages, live, readiness, serving
 from .options import WorkerOptions, refuse_what_tasks_need
 from .progress import ProgressPage
 from .spawners import ForkSpawner, SoloSpawner
 from .worker import ExitCode, Worker
 
 
-def run_worker(options: WorkerOptions) -> ExitCode:
-    """Be a worker until it is told to stop. Call it in the main thread.
+def run_worker(options: WorkerOptions, pages: Pages | None = None) -> ExitCode:
+    """Be a worker until it is told to stop. Call it in the main thread. ``pages`` are served beside those of health.
 
     Raises ``forkserver.ForkServerFailed`` if the tasks cannot be loaded, ``options.PoolRefuses``, ``BeatFailed`` if the
-    beat cannot start, and ``components.ComponentFailed``.
+    beat cannot start, ``components.ComponentFailed`` and ``health.HealthFailed``.
     """
     page = page_for(options)
     if options.pool == "solo":
-        return _run_solo(options, page)
+        return _run_solo(options, page, pages or {})
     pid, connection, loaded = forkserver.start(page, options.executor)
     spawner = ForkSpawner(connection)
     beat = None
     try:
         beat = BeatChild(connection) if options.beat else None
         worker = Worker(options, spawner, page, loaded)
-        return asyncio.run(_run(worker, beat, lambda: _install_signals(worker)))
+        return asyncio.run(_run(worker, beat, lambda: _install_signals(worker), pages or {}))
     finally:
         spawner.close()  # at which the fork server ends, and its executors
         os.waitpid(pid, 0)
@@ -49,20 +50,20 @@ def run_worker(options: WorkerOptions) -> ExitCode:
             beat.end()
 
 
-def _run_solo(options: WorkerOptions, page: ProgressPage) -> ExitCode:
+def _run_solo(options: WorkerOptions, page: ProgressPage, pages: Pages) -> ExitCode:
     """Run tasks here in the main thread, where a debugger can stop, and the loop in another."""
     _load(options)
     beat = BeatChild() if options.beat else None
     spawner = SoloSpawner(options.name)
     worker = Worker(options, spawner, page, forkserver.loaded())
     ended = [ExitCode.CRASHED]
-    failed: list[ComponentFailed] = []
+    failed: list[Exception] = []
     began, served = threading.Event(), threading.Event()
 
     def work() -> None:
         try:
-            ended[0] = asyncio.run(_run(worker, beat, began.set))
-        except ComponentFailed as error:
+            ended[0] = asyncio.run(_run(worker, beat, began.set, pages))
+        except (ComponentFailed, HealthFailed) as error:
             failed.append(error)
         finally:
             began.set()
@@ -98,12 +99,14 @@ def _load(options: WorkerOptions) -> None:
     connections.close_all()
 
 
-async def _run(worker: Worker, beat: BeatChild | None, ready: Callable[[], object]) -> ExitCode:
+async def _run(worker: Worker, beat: BeatChild | None, ready: Callable[[], object], pages: Pages) -> ExitCode:
     worker.asyncio_loop = asyncio.get_running_loop()
     if beat is not None:
         beat.watch(worker.child_gone)
     ready()
-    return await worker.run()
+    own: Pages = {"/live": live, "/ready": lambda: readiness(worker.unready())}
+    async with serving(worker.options.health, {**own, **pages}):
+        return await worker.run()
 
 
 def _install_signals(worker: Worker) -> None:

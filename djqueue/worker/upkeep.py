@@ -24,17 +24,23 @@ from djqueue.store.promote import promote
 from djqueue.store.prune import BATCH as PRUNE_BATCH
 from djqueue.store.prune import prune
 from djqueue.store.reclaim import reclaim, reclaim_orphaned
+from djqueue.store.tally import append, fold, prune_statistics
+from djqueue.store.task_logs import prune_logs
 from djqueue.store.wakeup import CANCEL, CHANNEL, COMMAND, DUE, INTERVAL
 from djqueue.store.workers import Counts, heartbeat
 
 from .clock import DatabaseClock
 from .link import DATABASE_ERRORS, Link
+from .tally import Tally
 
 LISTEN = sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL))
 PROMOTE_EVERY = 1.0
 PACE_EVERY = 1.0
 PATROL_EVERY = 10.0
 PRUNE_EVERY = 60.0
+COUNT_EVERY = 5.0
+"""Seconds of statistics that are lost with a worker that is killed."""
+FOLD_EVERY = 60.0
 ORPHANS_EVERY = 60.0
 NOTES_KEPT = 86400.0
 """Seconds for which a cancellation of a task that is not known is remembered."""
@@ -53,6 +59,7 @@ class Upkeep:
         self,
         link: Link,
         clock: DatabaseClock,
+        tally: Tally,
         *,
         counts: Callable[[], tuple[Counts, bool]],
         on_notify: Callable[[str], None],
@@ -66,6 +73,7 @@ class Upkeep:
         self.listening = False
         self._link = link
         self._clock = clock
+        self._tally = tally
         self._counts = counts
         self._on_notify = on_notify
         self._on_promoted = on_promoted
@@ -76,8 +84,10 @@ class Upkeep:
         self._called = False
         self._patrolled = self._pruned_keys = ""
         self._listens_on: AsyncConnection | None = None
-        now = monotonic()
-        self._due: dict[Job, float] = {
+        self._due = self._first_due(monotonic())
+
+    def _first_due(self, now: float) -> dict[Job, float]:
+        return {
             self._renew: now,
             self._promote: now,
             self._pace: now,
@@ -85,6 +95,8 @@ class Upkeep:
             self._reclaim_orphans: now,
             self._cancel: math.inf,
             self._prune: now + PRUNE_EVERY / 2,
+            self._count: now + COUNT_EVERY,
+            self._fold: now + FOLD_EVERY / 3,
             self._prune_keys: now + PRUNE_EVERY / 2,
         }
 
@@ -212,6 +224,30 @@ class Upkeep:
         page = await prune_keys(connection, self._pruned_keys)
         self._pruned_keys = page.last
         return 0.05 if page.deleted and page.last else PRUNE_EVERY
+
+    async def _count(self, connection: AsyncConnection) -> float:
+        await write_tally(connection, self._tally)
+        return COUNT_EVERY
+
+    async def _fold(self, connection: AsyncConnection) -> float:
+        await fold(connection)
+        if (kept := settings.STATISTICS_KEPT) is not None:
+            await prune_statistics(connection, seconds(kept))
+        if settings.LOGS_KEPT is not None:
+            await prune_logs(connection, seconds(settings.LOGS_KEPT))
+        return FOLD_EVERY
+
+
+async def write_tally(connection: AsyncConnection, tally: Tally) -> None:
+    """Write what was counted. What the database may not have got is counted again: twice rather than not at all."""
+    rows = tally.take()
+    if rows:
+        try:
+            await append(connection, rows)
+        except BaseException:
+            tally.put_back(rows)
+            raise
+        events.emit(events.AttemptsCounted(rows))
 
 
 class Listener:

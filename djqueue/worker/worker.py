@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import signal
-import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from enum import IntEnum
 from time import monotonic
 from typing import Any
 
-import django
-from django.db import connections
 from psycopg import AsyncConnection
 
-import djqueue
 from djqueue import events
 from djqueue.conf import settings
 from djqueue.records import Outcome
 from djqueue.store.cancel import Cancellation
 from djqueue.store.rates import declare_rates
 from djqueue.store.wakeup import COMMAND, PAUSE
-from djqueue.store.workers import Counts, WorkerRow, leave, register
+from djqueue.store.workers import Counts, leave, register
 
 from .announcements import Announcement
 from .autoscale import Autoscaler
@@ -39,8 +34,9 @@ from .loop import ClaimLoop
 from .options import WorkerOptions
 from .pool import Pool
 from .progress import ProgressPage
+from .registration import describe_database, row_of
 from .spawners import ForkSpawner, SoloSpawner
-from .upkeep import Listener, Upkeep
+from .upkeep import Listener, Upkeep, write_tally
 
 GRACE = 5.0
 """Seconds that interrupted tasks have to clean up before their executor is killed."""
@@ -85,6 +81,7 @@ class Worker:
         self._upkeep = Upkeep(
             self._upkeep_link,
             self._clock,
+            self._loop.settler.tally,
             counts=self._counts,
             on_notify=self._loop.notified,
             on_promoted=self._loop.wake,
@@ -150,21 +147,9 @@ class Worker:
                 await self._work_link.broken(error)
 
     async def _register(self, connection: AsyncConnection) -> None:
-        options = self.options
-        row = WorkerRow(
-            options.name,
-            socket.gethostname(),
-            os.getpid(),
-            str(options.queues),
-            options.pool,
-            options.concurrency,
-            f"djqueue {djqueue.__version__}, Django {django.get_version()}, Python {platform.python_version()}",
-            settings.LEASE,
-            options.processes,
-        )
         asked = monotonic()
-        worker_id = await register(connection, row)
-        for part in (self._loop, self._upkeep, self._pool, self._desk, options.queues):
+        worker_id = await register(connection, row_of(self.options))
+        for part in (self._loop, self._upkeep, self._pool, self._desk, self.options.queues):
             part.worker_id = worker_id
         self._renewed(asked + settings.LEASE)
 
@@ -189,7 +174,7 @@ class Worker:
 
     def _counts(self) -> tuple[Counts, bool]:
         self._lookout.listening = (self._listener or self._upkeep).listening
-        return self._loop.settler.counts._replace(running=self._pool.running), self._loop.draining
+        return self._loop.settler.counts._replace(running=self._pool.running), self._loop.draining or self._loop.quiet
 
     def _renewed(self, until: float) -> None:
         self._loop.lease_until = until - settings.LEASE * LEASE_MARGIN
@@ -212,6 +197,16 @@ class Worker:
             self._pool.cancel(ids)
         if terminated := {one.task_id: one.signum or signal.SIGKILL for one in asked if one.terminate}:
             self._pool.terminate(terminated)
+
+    def unready(self) -> dict[str, str]:
+        """Return what keeps it from running tasks, by its name; nothing if it may claim."""
+        if self._loop.draining:
+            return {"draining": "it claims nothing more, and ends"}
+        if not self._loop.worker_id:
+            return {"database": "it has not reached the database yet"}
+        if monotonic() >= self._loop.lease_until:
+            return {"lease": "it could not be renewed: the database does not answer"}
+        return {"quiet": "it was told to claim nothing"} if self._loop.quiet else {}
 
     def child_gone(self) -> None:
         """The fork server or the beat has ended by itself: drain, and let the service manager start us again."""
@@ -285,16 +280,10 @@ class Worker:
         self._spawner.close()
         try:
             connection = await asyncio.wait_for(self._work_link.connection(), timeout=2)
+            await write_tally(connection, self._loop.settler.tally)
             await leave(connection, self._loop.worker_id)
         except (*DATABASE_ERRORS, TimeoutError):
             pass  # the lease ends by itself
         for link in (self._work_link, self._upkeep_link, self._listen_link):
             if link is not None:
                 await link.close()
-
-
-def describe_database(alias: str) -> str:
-    """Return where a database is, without its password."""
-    given = connections[alias].settings_dict
-    place = given.get("HOST") or "local socket"
-    return f"{given.get('NAME')} at {place}" + (f":{given['PORT']}" if given.get("PORT") else "")

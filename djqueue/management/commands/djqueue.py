@@ -21,10 +21,13 @@ from djqueue.management.subcommands import (
     result,
     resume,
     status,
+    token,
+    top,
 )
 
 SUBCOMMANDS: dict[str, ModuleType] = {
     "status": status,
+    "top": top,
     "list": lists,
     "inspect": inspect_workers,
     "control": control_workers,
@@ -35,6 +38,7 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "result": result,
     "doctor": doctor,
     "graph": graph,
+    "token": token,
     "import_celery_beat": import_celery_beat,
 }
 

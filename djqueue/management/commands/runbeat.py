@@ -13,8 +13,11 @@ from django.db import Error
 from djqueue import conf
 from djqueue.beat.beat import Beat
 from djqueue.beat.start import prepare, run_beat
+from djqueue.management.argument_types import read_by
 from djqueue.management.service import ServiceCommand
 from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
+from djqueue.worker.configuration import address
+from djqueue.worker.health import HealthFailed
 
 EPILOG = """
 examples:
@@ -33,6 +36,12 @@ class Command(ServiceCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="fire what is due now and end")
         parser.add_argument(
+            "--health-port",
+            type=read_by(address),
+            metavar="[HOST:]PORT",
+            help="answer /live and /ready there over HTTP (default: none)",
+        )
+        parser.add_argument(
             "-l",
             "--loglevel",
             default="INFO",
@@ -49,7 +58,10 @@ class Command(ServiceCommand):
             raise CommandError(str(error)) from None
         self.check_database()
         if not options["once"]:
-            run_beat()
+            try:
+                run_beat(options["health_port"])
+            except HealthFailed as error:
+                raise CommandError(str(error)) from None
             return
         try:
             with closing(Beat()) as beat:

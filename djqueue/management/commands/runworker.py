@@ -8,12 +8,14 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from djqueue.beat.child import BeatFailed
+from djqueue.management.argument_types import read_by
 from djqueue.management.service import ServiceCommand
-from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
+from djqueue.observability import beat_logs, logs, worker_metrics  # noqa: F401 - the lines of a beat subscribe
 from djqueue.worker.components import ComponentFailed
-from djqueue.worker.configuration import LOGLEVELS, OPTIONS, bounds, build, duration, gather
+from djqueue.worker.configuration import LOGLEVELS, OPTIONS, address, bounds, build, duration, gather
 from djqueue.worker.forkserver import ForkServerFailed
-from djqueue.worker.options import POOLS, Bounds, PoolRefuses
+from djqueue.worker.health import HealthFailed
+from djqueue.worker.options import POOLS, PoolRefuses
 from djqueue.worker.order import QueueOrder
 from djqueue.worker.start import run_worker
 
@@ -51,6 +53,7 @@ class Command(ServiceCommand):
         _add_limits(parser.add_argument_group("how long, and how often"))
         _add_how_to_stop(parser.add_argument_group("when it stops"))
         _add_beat(parser)
+        add_health_port(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -61,8 +64,8 @@ class Command(ServiceCommand):
         logs.configure(given["LOGLEVEL"].value)
         self.check_database()
         try:
-            code = run_worker(asked)
-        except (PoolRefuses, ComponentFailed) as error:
+            code = run_worker(asked, {"/metrics": worker_metrics.page})
+        except (PoolRefuses, ComponentFailed, HealthFailed) as error:
             raise CommandError(str(error)) from None
         except ForkServerFailed as error:
             raise CommandError(f"the tasks could not be loaded, so no worker was started:\n\n{error}") from None
@@ -115,7 +118,7 @@ def _add_how_to_run(group: Any) -> None:
     group.add_argument("--processes", type=int, help="executors of the pools threads, asyncio and gevent (default: 1)")
     group.add_argument(
         "--autoscale",
-        type=_bounds,
+        type=read_by(bounds),
         metavar="MAX,MIN",
         help="executors between which the pool scales by itself, by the age of what waits in line and by memory; it "
         "begins with MIN unless told otherwise (default: no scaling)",
@@ -132,13 +135,6 @@ def _add_how_to_run(group: Any) -> None:
         choices=LOGLEVELS,
         help="INFO writes a line per task, WARNING only what went wrong (default: INFO)",
     )
-
-
-def _bounds(text: str) -> Bounds | None:
-    try:
-        return bounds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected {error}, got: {text!r}") from None
 
 
 def _add_limits(group: Any) -> None:
@@ -175,6 +171,15 @@ def _add_beat(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="run a beat as well, in a process of its own",
+    )
+
+
+def add_health_port(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--health-port",
+        type=read_by(address),
+        metavar="[HOST:]PORT",
+        help="answer /live, /ready and /metrics there over HTTP (default: none; without HOST on every address)",
     )
 
 

@@ -9,6 +9,7 @@ from django.db import close_old_connections
 
 from djqueue import signals
 from djqueue.worker.executor import Engine, Executor
+from djqueue.worker.task_logs import capture
 
 from .coroutines import CoroutineEngine
 from .greenlets import GreenletEngine
@@ -27,6 +28,7 @@ ENGINES: dict[str, Callable[[Executor], Engine]] = {
 def serve(executor: Executor) -> None:
     """Run what an executor is sent, until its worker says stop. Call it in the main thread."""
     signals.worker_process_init.send(None)
+    capture()
     close_old_connections()
     try:
         ENGINES[executor.options.pool](executor).serve()

@@ -1,0 +1,109 @@
+"""A real browser for tests of pages: Debian's chromium, under a policy that forbids everything inline."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+TALLEST_PICTURE = 4000
+SERIOUS = ("serious", "critical")
+DJANGOS = ("#changelist-search",)
+"""Parts of pages that are not ours, of which axe complains."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser that obeys a strict content security policy as far as the page sends one."""
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no chromium and chromedriver are installed (Debian: chromium chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1600"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    yield driver
+    driver.quit()
+
+
+class StrictPolicy:
+    """Sends a policy that forbids everything inline and from elsewhere."""
+
+    def __init__(self, get_response: Callable[..., Any]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        response = self.get_response(request)
+        response["Content-Security-Policy"] = "default-src 'self'; img-src 'self' data:"
+        return response
+
+
+def until(browser: Any, condition: Callable[[], Any]) -> Any:
+    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    ignored = [StaleElementReferenceException, NoSuchElementException]
+    return WebDriverWait(browser, 20, ignored_exceptions=ignored).until(lambda _: condition())
+
+
+def photograph(browser: Any, name: str) -> None:
+    """Keep a picture of the whole page where the environment says so, for those who look at pages."""
+    if directory := os.environ.get("SCREENSHOTS"):
+        size = browser.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], TALLEST_PICTURE), "scale": 1}
+        picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+        Path(directory, f"{name}.png").write_bytes(base64.b64decode(picture["data"]))
+
+
+def look_as(browser: Any, *, width: int, dark: bool) -> None:
+    """Have the browser show pages so wide, and in this theme."""
+    screen = {"width": width, "height": 1200, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def complaints(browser: Any) -> list[str]:
+    """Return what the browser has to complain of since it was last asked: errors and refusals of the policy."""
+    return [entry["message"] for entry in browser.get_log("browser") if "favicon.ico" not in entry["message"]]
+
+
+def axe_script() -> Path | None:
+    """Return where axe-core is: what ``AXE_CORE`` names, or what npm or axe-playwright-python have installed."""
+    if given := os.environ.get("AXE_CORE"):
+        return Path(given)
+    places = [Path(__file__).parent.parent / "node_modules/axe-core/axe.min.js"]
+    found = find_spec("axe_playwright_python")
+    if found is not None and found.origin is not None:
+        places.append(Path(found.origin).parent / "axe.min.js")
+    return next((place for place in places if place.exists()), None)
+
+
+def barriers(browser: Any, script: Path, within: str) -> list[str]:
+    """Return what axe finds on a page, in what CSS selects, that keeps somebody out."""
+    # Through the debugger, since the policy lets no other script run.
+    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": script.read_text(encoding="utf-8")})
+    context = json.dumps({"include": [[within]], "exclude": [[css] for css in DJANGOS]})
+    found = browser.execute_cdp_cmd(
+        "Runtime.evaluate",
+        {
+            "expression": f"axe.run({context}).then(found => JSON.parse(JSON.stringify(found.violations)))",
+            "awaitPromise": True,
+            "returnByValue": True,
+        },
+    )
+    return [
+        f"{one['id']}: {one['help']} {[node['html'][:200] for node in one['nodes'][:3]]}"
+        for one in found["result"]["value"]
+        if one["impact"] in SERIOUS
+    ]
