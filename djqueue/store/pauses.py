@@ -22,8 +22,10 @@ UNION ALL
 SELECT kind, name, until FROM djqueue_pause WHERE until > statement_timestamp()
 """
 
+# Before PostgreSQL 17 nothing can be subtracted from an infinite time.
 LEFT = f"""
-SELECT kind, name, until::text, extract(epoch FROM until - clock_timestamp())::double precision
+SELECT kind, name, until::text,
+    extract(epoch FROM until)::double precision - extract(epoch FROM clock_timestamp())::double precision
 FROM ({PAUSES}) AS paused
 """
 LISTED = f"SELECT kind, name, until FROM ({PAUSES}) AS paused ORDER BY kind, name"
