@@ -29,6 +29,7 @@ STARTS = """
 SELECT count(*) FROM djqueue_taskresult
 WHERE task_id BETWEEN %s AND %s AND started_at >= to_timestamp(%s) AND started_at < to_timestamp(%s)
 """
+SOME_STARTS = "SELECT count(*) > 50 FROM djqueue_taskresult WHERE task_id BETWEEN %s AND %s"
 NOW = "SELECT extract(epoch FROM clock_timestamp())::double precision"
 
 
@@ -68,6 +69,10 @@ def _rate(site: Site, options: argparse.Namespace) -> dict[str, Any]:
         workers = [stack.enter_context(running_worker(site, "-c", "1")) for _ in range(options.workers)]
         await_ready(site, workers[-1], len(workers))
         limited = load.enqueue(hundred_a_second, int(RATE * (options.seconds + WARM_UP) * 1.5))
+        # A worker is registered before its executors are there, by seconds where the machine is busy.
+        while not connection.execute(SOME_STARTS, limited[:2]).fetchone()[0]:
+            workers[0].check()
+            time.sleep(0.05)
         time.sleep(WARM_UP)
         began = _now(connection)
         plain = 0
