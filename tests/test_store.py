@@ -1007,7 +1007,7 @@ def test_each_table_says_in_the_database_what_it_is_for(db):
             "SELECT relname, obj_description(oid) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'djqueue%%'"
         )
         comments = dict(cursor.fetchall())
-    assert len(comments) == 24
+    assert len(comments) == 26
     assert all(comments.values()), comments
 
 
