@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ from django.db import connections
 from . import states
 from .conf import settings
 from .context import inside_task
-from .control import revoke
+from .control import revoke, revoke_by_stamped_headers
 from .exceptions import TimeoutError
 from .lookup import TaskLookup
 from .records import StoredResult
@@ -158,13 +158,33 @@ class AsyncResult(TaskLookup, ResultNode, of_one_task=True):
         With ``wait`` returns when the task has ended, or ``timeout`` seconds later. ``connection`` is there for the
         sake of calls written for Celery, and must be None.
         """
-        if connection is not None:
-            raise TypeError(f"expected connection to be None, for there is no broker, got: {connection!r}")
+        _refuse_connection(connection)
         cancelled = self.id in revoke(self.id, terminate=terminate, signal=signal)
-        if wait and not cancelled:
+        self._await_end(timeout, wait=wait and not cancelled)
+        return cancelled
+
+    def _await_end(self, timeout: float | None, *, wait: bool) -> None:
+        if wait:
             self._check_visible()
             with suppress(TimeoutError):
                 self._wait(timeout, REVOKE_INTERVAL)
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> bool:
+        """Cancel every task with one of these stamps, as ``control.revoke_by_stamped_headers`` does.
+
+        Returns whether this one was waiting and is cancelled now; the other parameters are those of ``revoke``.
+        """
+        _refuse_connection(connection)
+        cancelled = self.id in revoke_by_stamped_headers(headers, terminate=terminate, signal=signal)
+        self._await_end(timeout, wait=wait and not cancelled)
         return cancelled
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
@@ -257,3 +277,8 @@ def result_of(answers: Sequence[Answer], transactions: Sequence[EnqueuedIn | Non
     assert isinstance(unique, UniqueResult)
     unique.created = answers[0].did is Did.INSERTED
     return unique
+
+
+def _refuse_connection(connection: object) -> None:
+    if connection is not None:
+        raise TypeError(f"expected connection to be None, for there is no broker, got: {connection!r}")

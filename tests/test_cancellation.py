@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from django.db import transaction
 from django.db.models.functions import Now
 
-from djqueue import AsyncResult
-from djqueue.control import revoke
+from djqueue import AsyncResult, Signature, chain
+from djqueue.control import revoke, revoke_by_stamped_headers
 from djqueue.exceptions import TaskRevokedError
 from djqueue.models import ReadyTask
 from djqueue.states import State
@@ -153,3 +154,41 @@ def test_an_unknown_id_is_remembered_and_unknown_ids_trouble_nobody(workers: Wor
     workers.run("-c", "1")
     assert notes.delay(file.path, "other").get(timeout=30) == 1
     assert stored(notes.apply_async((file.path, "later"), task_id=later)).state == State.CANCELLED
+
+
+class TestStamps:
+    @pytest.fixture
+    def stamped(self, file: Notes) -> Callable[..., AsyncResult]:
+        def call(sig: Signature | None = None, **stamps: object) -> AsyncResult:
+            sig = sig or notes.s(file.path, "unwanted")
+            sig.stamp(**stamps)
+            return sig.apply_async()
+
+        return call
+
+    def test_what_waits_is_cancelled_wherever_it_stands(self, stamped: Callable[..., AsyncResult], file: Notes):
+        whole = stamped(chain(notes.si(file.path, 1), notes.si(file.path, 2)), customer=7)
+        several = stamped(customer=[6, 7])
+        later = notes.s(file.path, 3).set(countdown=60)
+        scheduled = stamped(later, customer=8)
+        others = [stamped(customer=70), stamped(customer="7"), stamped(number=7), notes.delay(file.path, 4)]
+
+        cancelled = revoke_by_stamped_headers({"customer": [7, 8], "region": "x"})
+
+        assert cancelled == {whole.parent.id, whole.id, several.id, scheduled.id}
+        assert {result.state for result in (whole, whole.parent, several, scheduled)} == {"REVOKED"}
+        assert {result.state for result in others} == {"PENDING"}
+
+    def test_a_result_asks_for_its_fellows(self, workers: Workers, stamped: Callable[..., AsyncResult], file: Notes):
+        waits = site.asks_whether_it_is_wanted.s(file.path, "raises")
+        running, fellow = stamped(waits, tenant="a"), stamped(notes.s(file.path, "never"), tenant="a")
+        workers.run("-c", "1")
+        file.await_lines(1)
+        assert running.revoke_by_stamped_headers({"tenant": "a"}, wait=True, timeout=30) is False
+        assert (running.state, stored(fellow).state) == ("REVOKED", State.CANCELLED)
+        assert fellow.revoke_by_stamped_headers({"tenant": ["a"]}) is False
+
+    @pytest.mark.parametrize("headers", [None, "customer", {}, {7: 8}, ["customer"]])
+    def test_headers_that_name_nothing_are_refused(self, headers: object):
+        with pytest.raises(TypeError, match="expected headers to map names of stamps to values, got: "):
+            revoke_by_stamped_headers(headers)

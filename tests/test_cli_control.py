@@ -72,6 +72,14 @@ def test_tasks_are_cancelled_and_terminated_without_a_worker(workers: Workers, f
     said = "1 cancelled at once, 0 asked to end, finished or unknown"
     assert djqueue("control", "revoke", waiting.id) == (0, f"{said}\n", "")
     assert waiting.state == "REVOKED"
+    stamped = noop.s()
+    stamped.stamp(customer=7)
+    stamped = stamped.apply_async()
+    said = "1 cancelled at once; those that run are asked to end"
+    assert djqueue("control", "revoke_by_stamped_headers", "customer=7", "customer=8") == (0, f"{said}\n", "")
+    assert stamped.state == "REVOKED"
+    with pytest.raises(CommandError, match="expected stamps as name=value, got: 'customer'"):
+        djqueue("control", "revoke_by_stamped_headers", "customer")
     workers.run("-c", "1", IMPORTS=IMPORTS)
     running = site.holds.delay(file.path, str(tmp_path / "never"))
     file.await_lines(1)

@@ -40,5 +40,6 @@ from .purging import purge as purge
 from .questions import Inspect as Inspect
 from .questions import inspect as inspect
 from .revoking import revoke as revoke
+from .revoking import revoke_by_stamped_headers as revoke_by_stamped_headers
 from .revoking import signal_number as signal_number
 from .revoking import terminate as terminate

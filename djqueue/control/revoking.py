@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal as os_signals
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db import connections, transaction
 
@@ -11,6 +12,7 @@ from djqueue.conf import settings
 from djqueue.exceptions import TaskRevokedError
 from djqueue.serializers import encode_error
 from djqueue.store.cancel import cancel
+from djqueue.store.stamped import stamped
 from djqueue.store.wakeup import call_for_cancellation
 from djqueue.uuid7 import as_task_id
 
@@ -46,6 +48,29 @@ def revoke(task_id: str | Sequence[str], terminate: bool = False, signal: str | 
 def terminate(task_id: str | Sequence[str], signal: str | int | None = None) -> set[str]:
     """Cancel tasks, and kill the executors of those that run: ``revoke`` with ``terminate=True``."""
     return revoke(task_id, terminate=True, signal=signal)
+
+
+def revoke_by_stamped_headers(
+    headers: Mapping[str, Any], terminate: bool = False, signal: str | int | None = None
+) -> set[str]:
+    """Cancel the tasks that carry one of these stamps; return the ids of those that were waiting and are cancelled now.
+
+    ``headers`` says for each name the value, or a list of values, of which a task has one: ``{"customer": [7, 8]}``.
+    It holds for tasks that exist and have not finished, in every state; ``terminate`` and ``signal`` are those of
+    ``revoke``. Looks at all unfinished tasks.
+
+    Raises ``TypeError`` for headers that are no mapping of names to values that JSON has.
+    """
+    if not isinstance(headers, Mapping) or not headers or not all(isinstance(name, str) for name in headers):
+        raise TypeError(f"expected headers to map names of stamps to values, got: {headers!r}")
+    wanted = {name: _as_list(value) for name, value in headers.items()}
+    with connections[settings.DATABASE].cursor() as cursor:
+        ids = stamped(cursor, wanted)
+    return revoke(ids, terminate=terminate, signal=signal)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
 
 
 def signal_number(signal: str | int | None) -> int | None:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 from djqueue.control.catalogue import CONTROL, Command, Parameter
 from djqueue.control.limiting import rate_limit
-from djqueue.control.revoking import revoke, terminate
+from djqueue.control.revoking import revoke, revoke_by_stamped_headers, terminate
 
 from . import asking
 
@@ -39,6 +39,17 @@ def _terminate(signal: str, ids: list[str]) -> str:
     return _revoked(terminate(ids, signal=signal), ids)
 
 
+def _revoke_stamped(stamps: list[str]) -> str:
+    pairs = [stamp.partition("=") for stamp in stamps]
+    if unclear := [name for name, given, _ in pairs if not (name and given)]:
+        raise ValueError(f"expected stamps as name=value, got: {unclear[0]!r}")
+    headers: dict[str, list[Any]] = {}
+    for name, _, text in pairs:
+        # On the command line 7 may be meant as the number or as the text.
+        headers.setdefault(name, []).extend([text, int(text)] if text.isdecimal() else [text])
+    return f"{len(revoke_by_stamped_headers(headers))} cancelled at once; those that run are asked to end"
+
+
 def _rate_limit(task_name: str, rate: str) -> str:
     rate_limit(task_name, None if rate == DECLARED else rate)
     return f"{task_name}: {rate}"
@@ -60,6 +71,13 @@ LOCAL = {
         _rate_limit,
     ),
     "revoke": Command("revoke", CONTROL, "cancel tasks; those that run are asked to end", (_IDS,), _revoke),
+    "revoke_by_stamped_headers": Command(
+        "revoke_by_stamped_headers",
+        CONTROL,
+        "cancel the unfinished tasks that carry a stamp: customer=7",
+        (Parameter("stamps", list),),
+        _revoke_stamped,
+    ),
     "terminate": Command(
         "terminate", CONTROL, "cancel tasks, and kill those that run", (Parameter("signal", str), _IDS), _terminate
     ),
