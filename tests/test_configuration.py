@@ -131,6 +131,7 @@ BAD: dict[str, tuple[str, str]] = {
     "MAX_TASKS_PER_CHILD": ("-1", "expected DJQUEUE_MAX_TASKS_PER_CHILD to be 1 or more, got: -1"),
     "MAX_MEMORY_PER_CHILD": ("1.5", "expected DJQUEUE_MAX_MEMORY_PER_CHILD to be a whole number, got: '1.5'"),
     "AUTOSCALE": ("many", "expected DJQUEUE_AUTOSCALE to be MAX,MIN, two whole numbers, got: 'many'"),
+    "HEALTH_PORT": ("door", "expected DJQUEUE_HEALTH_PORT to be"),
     "BURST": ("maybe", "expected DJQUEUE_BURST to be one of true, on"),
     "BEAT": ("maybe", "expected DJQUEUE_BEAT to be one of true, on"),
     "DRAIN_TIMEOUT": ("-1", "expected DJQUEUE_DRAIN_TIMEOUT to be a number of seconds, 0 or more, got: -1"),

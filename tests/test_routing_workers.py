@@ -269,7 +269,8 @@ class TestWorkers:
             leaves_a_note.delay_many(high)
         workers.run("-c", "1", "--priority-aging", "0.001")
         eventually(low.ready, what="the task of low priority")
-        assert ReadyTask.objects.exists()
+        eventually(lambda: len(file.lines()) == 3001, what="all notes")
+        assert file.texts()[-1] == "high"
 
     def test_without_aging_it_runs_last(self, workers, file):
         leaves_a_note.apply_async((file.path, "low"), priority=-100)

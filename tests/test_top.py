@@ -28,12 +28,14 @@ def test_it_shows_queues_workers_and_sums() -> None:
     assert "last 1h" in text
 
 
-@pytest.mark.parametrize("terminal", [{}, {"FORCE_COLOR": "1", "TERM": "xterm"}])
-def test_it_refreshes_until_it_is_interrupted(terminal: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("terminal", "number"), [({}, signal.SIGINT), ({"FORCE_COLOR": "1", "TERM": "xterm"}, signal.SIGTERM)]
+)
+def test_it_refreshes_until_it_is_interrupted(terminal: dict[str, str], number: int) -> None:
     top = WorkerProcess("top", "-n", "0.1", command="djqueue", environment=terminal)
     try:
         eventually(lambda: top.log.count("Queues") > 2, what="some refreshes")
-        top.send(signal.SIGINT)
+        top.send(number)
         assert top.wait() == 0
     finally:
         top.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from datetime import timedelta
@@ -56,6 +57,7 @@ def run(command: BaseCommand, options: dict[str, Any]) -> None:
             if options["once"]:
                 console.print(screen(options["span"]))
                 return
+            _end_in_good_order()
             while not console.is_terminal:
                 console.print(_looked(options["span"]))
                 time.sleep(options["interval"])
@@ -67,6 +69,12 @@ def run(command: BaseCommand, options: dict[str, Any]) -> None:
             return
         except Error as error:
             raise CommandError(f"the database does not answer: {error}") from None
+
+
+def _end_in_good_order() -> None:
+    """Give the terminal back on SIGTERM too, and on SIGINT although a shell ignores it for what runs in the background."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _looked(span: str) -> Any:
