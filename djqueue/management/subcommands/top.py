@@ -72,7 +72,7 @@ def run(command: BaseCommand, options: dict[str, Any]) -> None:
 
 
 def _end_in_good_order() -> None:
-    """Give the terminal back on SIGTERM too, and on SIGINT although a shell ignores it for what runs in the background."""
+    """Give the terminal back on SIGTERM too, and on SIGINT, which a shell lets its background ignore."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
 
