@@ -30,7 +30,7 @@ demo-site: $(INSTALLED) ## run a worker and the admin until Ctrl-C
 	@$(PY) manage.py demo_site $(ARGS)
 
 test: $(INSTALLED) ## run the tests (ARGS="-n 0 -k claim" for some of them, in one process)
-	$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	$(PY) -m pytest -n 4 --dist loadfile $(ARGS)
 
 check: $(DEV_INSTALLED) ## lint, format, types, migrations and system checks
 	$(PY) -m ruff check .
