@@ -15,6 +15,7 @@ import pytest
 from django.db import connection, connections
 from django.test import override_settings
 
+from djqueue.beat.beat import LONGEST_WAIT
 from djqueue.models import Schedule, ScheduleRun, Task, TaskResult
 from djqueue.schedules.rules import Fate
 from djqueue.store.beat import look, tell_beats
@@ -128,7 +129,7 @@ def test_a_beat_hears_of_a_new_schedule(beats: Beats) -> None:
     began = time.monotonic()
     schedule = new_schedule(every=timedelta(milliseconds=300))
     eventually(is_fired(schedule), what="the first slot")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < LONGEST_WAIT - 5
 
 
 def test_without_listening_a_beat_looks_every_half_minute(beats: Beats) -> None:
@@ -296,7 +297,7 @@ def test_a_beat_survives_restarts_of_postgresql(private: PrivateServer, how: int
         private.start()
         before = fired()
         eventually(lambda: fired() > before + 1, what="slots after the restart")
-        assert "the database is back" in beat.log
+        beat.wait_for_log("the database is back")  # said at the end of the turn that fired them
         beat.send(signal.SIGTERM)
         assert beat.wait() == 0
         runs = ScheduleRun.objects.using(ALIAS).filter(schedule=schedule, fate=Fate.ENQUEUED)

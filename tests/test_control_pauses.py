@@ -51,7 +51,7 @@ def await_known(way: dict[str, str]) -> None:
     ((kind, name),) = way.items()
     began = time.monotonic()
     eventually(lambda: name in known_pauses(f"{kind}s"))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
 
 def known_pauses(kind: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -26,6 +26,7 @@ from .site.pool_tasks import (
     sleeps_on_the_loop,
     sleeps_there,
     uses_the_orm,
+    waits_at_a_gate,
 )
 from .site.tasks import add
 from .worker_process import (
@@ -123,16 +124,18 @@ def test_no_task_is_lost_or_run_twice_among_many(workers: Workers, file: Notes, 
     assert len(file.lines()) == 1500
 
 
-def test_a_thousand_sleeps_at_once_take_little_more_than_one(workers: Workers) -> None:
+def test_a_thousand_coroutines_wait_at_once_in_one_executor(workers: Workers, file: Notes) -> None:
     worker = workers.run("-P", "asyncio", "-c", "1000")
-    sleeps_on_the_loop.delay(0).get(timeout=30)  # it is really up
-    began = time.monotonic()
-    results = sleeps_on_the_loop.delay_many(((1,), {}) for _ in range(1000))
+    gate = f"{file.path}.open"
+    results = waits_at_a_gate.delay_many(((file.path, gate), {}) for _ in range(1000))
+
+    file.await_lines(1000)
+    assert not TaskResult.objects.exists()
+    Path(gate).touch()
 
     eventually(all_finished(results))
-
-    assert time.monotonic() - began < 3  # one after the other they would take a thousand
     assert len(worker.executors()) == 1
+    assert len(set(file.lines())) == 1
 
 
 @pytest.mark.parametrize("pool", ["threads", "asyncio", "gevent"])

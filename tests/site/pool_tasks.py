@@ -63,6 +63,14 @@ async def sleeps_on_the_loop(seconds: float) -> int:
 
 
 @shared_task
+async def waits_at_a_gate(path: str, gate: str) -> None:
+    """Ends when there is a file named ``gate``."""
+    note(path, os.getpid())
+    while not Path(gate).exists():  # noqa: ASYNC110 - who opens it is in another process
+        await asyncio.sleep(0.2)
+
+
+@shared_task
 def sleeps_here(path: str, seconds: float) -> int:
     """Sleeps in many small steps, so that it can be interrupted in a thread, too."""
     note(path, "begun", os.getpid())
