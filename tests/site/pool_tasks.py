@@ -66,7 +66,7 @@ async def sleeps_on_the_loop(seconds: float) -> int:
 async def waits_at_a_gate(path: str, gate: str) -> None:
     """Ends when there is a file named ``gate``."""
     note(path, os.getpid())
-    while not Path(gate).exists():  # noqa: ASYNC110 - who opens it is in another process
+    while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - who opens it is in another process
         await asyncio.sleep(0.2)
 
 
