@@ -106,5 +106,5 @@ class Migration(PostgreSQLMigration):
                 "indexes": [models.Index(fields=["written_at"], name="djqueue_tasklog_written")],
             },
         ),
-        CreateRoutines("629e5d0b237c"),
+        CreateRoutines("15e4303ebe8f"),
     ]

@@ -24,7 +24,9 @@ LOCK_CLASS = 1684697445
 
 # Why this shape. Each turn of the loop takes the tasks and groups that have ended since the last one, `done` with
 # success and `dead` without, and ends what depends on them; a chain that fails takes a turn a step. A group's row is
-# updated once a turn, whatever the number of members that ended. Of what takes 3 is `Takes.ITS_PLACE`, of states 5 is
+# updated once a turn, whatever the number of members that ended, and of what the most common step of all, the next one
+# of a chain, has no need nothing is set up: no group, no failure. A function is called by an assignment, which needs no
+# executor. DISTINCT sorts the locks. Of what takes 3 is `Takes.ITS_PLACE`, of states 5 is
 # succeeded, 6 failed, 7 cancelled. What waited is kept with the error of what fails with it, so that it can be put
 # back. A task's own failure and that of a body whose header failed call errbacks; a step behind another that failed
 # does not. No condition on a looked-up row implies that of a partial index (`group_id IS NOT NULL`): on tables analysed
@@ -34,6 +36,10 @@ ADVANCE = Block(
     arguments=("uuid[]",),
     returns="void",
     declare="""
+    stripes integer[];
+    stripe integer;
+    grouped boolean;
+    nothing text;
     done uuid[];
     joined uuid[] := '{}';
     dead uuid[];
@@ -45,33 +51,42 @@ ADVANCE = Block(
     failed jsonb;
 """,
     statements=f"""
-PERFORM pg_advisory_xact_lock({LOCK_CLASS}, stripe)
-FROM (
-    SELECT DISTINCT hashtext(task.workflow_id::text) & 255 AS stripe
-    FROM unnest($1) AS ended (id)
-    CROSS JOIN LATERAL (SELECT workflow_id FROM djqueue_task WHERE id = ended.id LIMIT 1) AS task
-    WHERE task.workflow_id IS NOT NULL
-    ORDER BY stripe
-) AS stripes;
+SELECT
+    array_agg(DISTINCT hashtext(task.workflow_id::text) & 255) FILTER (WHERE task.workflow_id IS NOT NULL),
+    bool_or(task.group_id IS NOT NULL)
+INTO stripes, grouped
+FROM unnest($1) AS ended (id)
+CROSS JOIN LATERAL (SELECT workflow_id, group_id FROM djqueue_task WHERE id = ended.id LIMIT 1) AS task;
+
+FOREACH stripe IN ARRAY coalesce(stripes, '{{}}') LOOP
+    nothing := pg_advisory_xact_lock({LOCK_CLASS}, stripe);
+END LOOP;
 
 SELECT
     array_agg(result.task_id) FILTER (WHERE result.state = 5),
-    array_agg(result.task_id) FILTER (WHERE result.state <> 5),
-    coalesce(jsonb_object_agg(result.task_id, jsonb_build_object(
-        'state', result.state,
-        'error', coalesce(result.error, jsonb_build_object(
-            'exc_type', 'TaskRevokedError', 'exc_module', 'djqueue.exceptions', 'exc_message', '["revoked"]'::jsonb
-        )) - 'left'
-    )) FILTER (WHERE result.state <> 5), '{{}}'),
-    array_agg(result.task_id) FILTER (WHERE result.state = 6)
-INTO done, dead, causes, calling
+    array_agg(result.task_id) FILTER (WHERE result.state <> 5)
+INTO done, dead
 FROM djqueue_taskresult AS result
 WHERE result.task_id = ANY ($1);
+
+IF dead IS NOT NULL THEN
+    SELECT
+        coalesce(jsonb_object_agg(result.task_id, jsonb_build_object(
+            'state', result.state,
+            'error', coalesce(result.error, jsonb_build_object(
+                'exc_type', 'TaskRevokedError', 'exc_module', 'djqueue.exceptions', 'exc_message', '["revoked"]'::jsonb
+            )) - 'left'
+        )), '{{}}'),
+        array_agg(result.task_id) FILTER (WHERE result.state = 6)
+    INTO causes, calling
+    FROM djqueue_taskresult AS result
+    WHERE result.task_id = ANY (dead);
+END IF;
 
 WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
     complete := NULL; fallen := '{{}}'; adopted := NULL; failed := '{{}}';
 
-    IF done IS NOT NULL THEN
+    IF done IS NOT NULL AND grouped THEN
         WITH member AS (
             SELECT task.group_id
             FROM unnest(done) AS ended (id)
@@ -96,7 +111,9 @@ WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
             UPDATE djqueue_taskgroup AS inner_group SET value = {VALUES.name}(inner_group.id)
             WHERE inner_group.id = ANY (complete) AND num_nonnulls(inner_group.group_id) = 1;
         END IF;
+    END IF;
 
+    IF done IS NOT NULL THEN
         adopted := {FOLLOW.name}(done, joined);
     END IF;
 
@@ -188,8 +205,12 @@ WHILE done IS NOT NULL OR dead IS NOT NULL LOOP
     joined := coalesce(complete, '{{}}');
     done := NULLIF(coalesce(adopted, '{{}}') || joined, '{{}}');
     causes := failed || fallen;
-    SELECT array_agg(key::uuid) INTO dead FROM jsonb_object_keys(causes) AS key;
+    dead := NULL;
+    IF causes <> '{{}}' THEN
+        SELECT array_agg(key::uuid) INTO dead FROM jsonb_object_keys(causes) AS key;
+    END IF;
     calling := NULL;
+    grouped := true;
 END LOOP;
 """.replace(
         "{new_id}",

@@ -19,12 +19,14 @@ CONCLUDE = Block(
     verb="conclude",
     arguments=SETTLE.arguments,
     returns="SETOF text",
-    declare="    settled text[];",
+    declare="    settled text[];\n    one text;\n    nothing text;",
     statements=f"""
 settled := ARRAY(SELECT id FROM {SETTLE.name}($1, $2, $3, $4, $5, $6, $7, $8, $9));
-PERFORM {ADVANCE.name}(settled::uuid[]);
-PERFORM {VACATE.name}(settled::uuid[], settled::uuid[]);
-RETURN QUERY SELECT unnest(settled);
+nothing := {ADVANCE.name}(settled::uuid[]);
+nothing := {VACATE.name}(settled::uuid[], settled::uuid[]);
+FOREACH one IN ARRAY settled LOOP
+    RETURN NEXT one;
+END LOOP;
 """,
 )
 

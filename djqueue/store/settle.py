@@ -17,29 +17,11 @@ from .functions import Function
 # lock in one order. `worker_id + 0` keeps the planner from reading all of the worker's leases through the
 # index on worker_id instead of one row by primary key. Values travel as one JSON array and errors, which are rare,
 # as an object by id: no element is quoted twice. 5, 6 and 7 are `State`'s final states, 8 is `Ending.FORGOTTEN`.
-SETTLE = Function(
-    verb="settle",
-    arguments=(
-        "bigint",
-        "text",
-        "uuid[]",
-        "integer[]",
-        "smallint[]",
-        "jsonb",
-        "jsonb",
-        "double precision[]",
-        "double precision[]",
-    ),
-    returns="id text",
-    statement="""
-WITH outcome AS MATERIALIZED (
-    SELECT *
-    FROM ROWS FROM (unnest($3, $4, $5, $8, $9), jsonb_array_elements($6))
-        AS given (task_id, attempt, ending, started, finished, value)
-),
-held AS MATERIALIZED (
+# Most batches have no failure and nothing to forget.
+STORED = """WITH held AS MATERIALIZED (
     SELECT running.place, outcome.*
-    FROM outcome
+    FROM ROWS FROM (unnest($3, $4, $5, $8, $9), jsonb_array_elements($6))
+        AS outcome (task_id, attempt, ending, started, finished, value)
     CROSS JOIN LATERAL (
         SELECT lease.ctid AS place
         FROM djqueue_runningtask AS lease
@@ -61,8 +43,8 @@ stored AS (
         to_timestamp(held.started), to_timestamp(held.finished)
     FROM held
     WHERE held.ending <= 7
-),
-remembered AS (
+)"""
+REMEMBERED = """remembered AS (
     INSERT INTO djqueue_taskattempt (task_id, attempt, outcome, worker, error, started_at, finished_at)
     SELECT
         held.task_id, held.attempt, held.ending, $2, $7 -> held.task_id::text,
@@ -78,9 +60,28 @@ forgotten AS (
 history_forgotten AS (
     DELETE FROM djqueue_taskattempt
     WHERE task_id = ANY (ARRAY(SELECT held.task_id FROM held WHERE held.ending = 8 AND held.attempt > 1))
-)
-SELECT held.task_id::text FROM held
+)"""
+HELD = "SELECT held.task_id::text FROM held"
+
+SETTLE = Function(
+    verb="settle",
+    arguments=(
+        "bigint",
+        "text",
+        "uuid[]",
+        "integer[]",
+        "smallint[]",
+        "jsonb",
+        "jsonb",
+        "double precision[]",
+        "double precision[]",
+    ),
+    returns="id text",
+    statement=f"""{STORED},
+{REMEMBERED}
+{HELD}
 """,
+    lean=("NOT (6 = ANY ($5) OR 8 = ANY ($5))", f"{STORED}\n{HELD}"),
 )
 
 CALL = (
