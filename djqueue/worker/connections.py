@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import select
 from time import monotonic
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 from psycopg.pq import TransactionStatus
 
 IDLE = TransactionStatus.IDLE
 
+_used = any(connection.connection is not None for connection in connections.all(initialized_only=True))
+"""Whether this process has connected to a database. Until then tasks pay nothing for it."""
+
+
+@receiver(connection_created, dispatch_uid="djqueue.worker.connections")
+def _connected(**_: Any) -> None:
+    global _used
+    _used = True
+
 
 def drop_dead_connections() -> None:
     """Close connections that the server ended while they were idle: the next task is not to find out."""
+    if not _used:
+        return
     for connection in connections.all(initialized_only=True):
         if connection.connection is None or connection.vendor != "postgresql":
             continue
@@ -30,6 +44,8 @@ def clean_connections() -> None:
     Unlike between requests of a site, ``CONN_MAX_AGE = 0`` does not close a connection that works: the executor does
     when it has been idle for a while. Connecting anew for each task would cost more than most tasks.
     """
+    if not _used:
+        return
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue

@@ -105,7 +105,8 @@ class Settler:
 
     def _dated(self, outcome: Outcome) -> Outcome:
         started = None if outcome.started is None else self._clock.epoch(outcome.started)
-        return outcome._replace(started=started, finished=self._clock.epoch(outcome.finished))
+        # Every outcome passes here, and `_replace` takes three times as long.
+        return Outcome(*outcome[:5], started, self._clock.epoch(outcome.finished), *outcome[7:])
 
     def _concerns_others(self, outcomes: Sequence[Outcome]) -> bool:
         return any(claim.concerns_others for o in outcomes if (claim := self.held.get(o.id)) is not None)
