@@ -24,9 +24,10 @@ from djqueue.doctor import check_invariants
 from djqueue.models import RunningTask, Task, TaskResult, Worker
 from djqueue.results import AsyncResult
 
+from .nursery import PROJECT_DIR, Forked, Nursery, environment_for
 from .site.management.commands import flush
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
+NURSERY = Nursery()
 PATIENCE = 30.0
 """Seconds after which a condition is given up; a machine that does other things as well needs them."""
 CONNECTION_SETTINGS = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
@@ -62,29 +63,26 @@ class WorkerProcess:
         databases: dict[str, Any] | None = None,
         command: str = "runworker",
         environment: dict[str, str] | None = None,
+        program: bool = False,
         **djqueue: Any,
     ) -> None:
+        """Forked, which is cheap; a program of its own where that matters, or where ``environment`` is to be read."""
         given = {"database": database or database_settings(), "databases": databases or {}, "djqueue": djqueue}
-        environment = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
-            "WORKER_SETTINGS": json.dumps(given),
-            # Read by the settings that the workers' settings are made of, which would start a server without it.
-            "DATABASE_URL": "postgres:///replaced",
-            "PYTHONUNBUFFERED": "1",
-            **(environment or {}),
-        }
         self._output = tempfile.NamedTemporaryFile(prefix="djqueue-worker-", suffix=".log")  # noqa: SIM115
         self._descendants: set[psutil.Process] = set()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "django", command, *options],
-            cwd=PROJECT_DIR,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self.process: Forked | subprocess.Popen[bytes]
+        if program or environment:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "django", command, *options],
+                cwd=PROJECT_DIR,
+                env={**environment_for(given), **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        else:
+            self.process = NURSERY.fork([command, *options], given, self._output.fileno())
         self.pid = self.process.pid
         self._as_seen = psutil.Process(self.pid)
 
