@@ -6,6 +6,7 @@ get is another environment at the start of the interpreter: whatever needs that 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -115,6 +116,10 @@ def load() -> None:
 
     import djqueue.management.commands.runbeat
     import djqueue.management.commands.runworker  # noqa: F401
+
+    # What all share is not looked through again by the collector of each.
+    gc.collect()
+    gc.freeze()
 
 
 def serve(connection: socket.socket) -> list[str]:

@@ -155,7 +155,7 @@ def test_all_that_ran_in_an_executor_that_died_was_lost_and_nothing_else(
     file.await_lines(6)
     (successor,) = worker.executors()
     assert successor.pid != executor.pid
-    assert "and 3 others" in worker.log
+    worker.wait_for_log("and 3 others")
     interrupt(worker)
     assert worker.wait() == 3
 

@@ -94,7 +94,7 @@ def test_a_hard_limit_ends_what_nothing_else_does_and_a_new_executor_goes_on(
     assert 0.3 <= (row.finished_at - row.started_at).total_seconds() < 20
     assert not TaskAttempt.objects.filter(outcome=9).exists()
     assert stored(process.delay()).value not in (executor.pid, worker.pid)
-    assert f"was killed to end task {result.id}" in worker.log
+    worker.wait_for_log(f"was killed to end task {result.id}")
 
 
 def test_a_soft_limit_that_is_ignored_is_followed_by_the_hard_one(workers: Workers, file: Notes) -> None:
@@ -194,7 +194,7 @@ def test_solo_interrupts_what_it_cannot_kill_and_says_so_and_goes_on(workers: Wo
 
     assert stored(listens).error["exc_type"] == "TimeLimitExceeded"
     assert stored(ignores).state == State.SUCCEEDED
-    assert "the pool solo cannot kill a task: the time limit of 0.1 s of this call interrupts it" in worker.log
+    worker.wait_for_log("the pool solo cannot kill a task: the time limit of 0.1 s of this call interrupts it")
     assert stored(process.delay()).value == worker.pid
 
 

@@ -148,7 +148,7 @@ def test_the_third_signal_ends_the_worker_now_and_the_lease_returns_its_tasks(wo
 
     worker.send(signal.SIGTERM)
 
-    assert worker.wait(timeout=3) == 128 + signal.SIGTERM
+    assert worker.wait() == 128 + signal.SIGTERM
     eventually(lambda: not is_alive(executor))
     assert is_running(result)
     workers.run("-c", "1", LEASE=2)

@@ -5,7 +5,6 @@ Nothing here sleeps for a fixed time: ``eventually`` waits for a condition, and 
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess

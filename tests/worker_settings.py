@@ -21,7 +21,11 @@ IMPORTS = [
 
 def made_of(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return ``DATABASES`` and ``DJQUEUE``."""
-    return {"default": given["database"], **given["databases"]}, {**SHORT_LEASES, "IMPORTS": IMPORTS, **given["djqueue"]}
+    return {"default": given["database"], **given["databases"]}, {
+        **SHORT_LEASES,
+        "IMPORTS": IMPORTS,
+        **given["djqueue"],
+    }
 
 
 DATABASES, DJQUEUE = made_of(json.loads(os.environ["WORKER_SETTINGS"]))
