@@ -30,6 +30,7 @@ from .site.pool_tasks import (
 )
 from .site.tasks import add
 from .worker_process import (
+    PATIENCE,
     Kept,
     Notes,
     WorkerProcess,
@@ -212,8 +213,8 @@ def test_executors_end_when_their_worker_is_killed(workers: Workers, file: Notes
 
     worker.send(signal.SIGKILL)
 
-    psutil.wait_procs(executors, timeout=10)
-    assert not [executor for executor in executors if executor.is_running()]
+    _, alive = psutil.wait_procs(executors, timeout=PATIENCE)
+    assert not alive
 
 
 @pytest.mark.parametrize("pool", EVERY_POOL, scope="module")

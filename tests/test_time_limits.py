@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from .site.pool_tasks import (
     sleeps_there,
 )
 from .site.tasks import noop, sleeps
+from .site.worker_tasks import notes
 from .worker_process import Kept, Notes, Workers, all_finished, eventually, stored
 
 LIMITED = ["tests.site.limited_tasks"]
@@ -114,12 +116,15 @@ def test_the_others_in_a_killed_executor_go_back_with_their_attempt_not_counted(
     workers: Workers, file: Notes, pool: str
 ) -> None:
     workers.run("-P", pool, "-c", "4")
-    others = [sleeps_here.delay(file.path, 2) for _ in range(3)]
+    go_on = Path(file.path).with_suffix(".go-on")
+    others = [notes.delay(file.path, "other", until=str(go_on)) for _ in range(3)]
     file.await_lines(3)
 
     result = ignores_all.apply_async((file.path, FOREVER), time_limit=0.3)
 
     assert stored(result).state == State.FAILED
+    file.await_lines(3 + 1 + 3)
+    go_on.touch()
     eventually(all_finished(others))
     assert {(row.state, row.attempt) for row in map(stored, others)} == {(State.SUCCEEDED, 1)}
     assert len(file.texts()) == 3 + 1 + 3

@@ -215,7 +215,7 @@ def test_an_idle_worker_ends_at_once_and_its_row_is_gone(workers: Workers, pool:
 
     worker.send(signal.SIGTERM)
 
-    assert worker.wait(timeout=10) == 0
+    assert worker.wait() == 0
     assert not Worker.objects.exists()
     assert "stopped: 0 attempts settled" in worker.log
 
