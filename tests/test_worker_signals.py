@@ -221,7 +221,7 @@ def test_an_idle_worker_ends_at_once_and_its_row_is_gone(workers: Workers, pool:
 
 
 def test_a_solo_worker_drains_at_ctrl_c(workers: Workers, file: Notes) -> None:
-    worker = workers.run("-P", "solo")
+    worker = workers.run("-P", "solo", program=True)
     running, waiting = notes.delay(file.path, "running", 1), notes.delay(file.path, "waiting", 1)
     file.await_lines(1)
 
