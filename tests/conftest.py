@@ -161,7 +161,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         marker is not None and marker.kwargs.get("transaction")
     )
     if commits and "kept" not in names:
-        KEPT.end()
+        KEPT.retire()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -174,7 +174,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def kept_worker(django_db_setup: None) -> Iterator[KeptWorker]:
     """Ended before the database is."""
     yield KEPT
-    KEPT.end()
+    KEPT.retire()
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ class KeptWorker:
     def run(self, *options: str, **settings: Any) -> WorkerProcess:
         """Return a ready worker with these options and settings: the one that runs, or a new one."""
         if self._given != (options, settings):
-            self.end()
+            self.retire()
             self._workers.run(*options, **settings)
             self._given = options, settings
             flush.SPARED.append(Worker._meta.db_table)
@@ -225,6 +225,13 @@ class KeptWorker:
             if worker.process.poll() is not None or RunningTask.objects.exists():
                 self.end()
         assert check_invariants() == []
+
+    def retire(self) -> None:
+        """Let it end by itself, so that its row is gone before the next test looks at the workers there are."""
+        for worker in self._workers.started:
+            worker.send(signal.SIGTERM)
+            worker.wait()
+        self.end()
 
     def end(self) -> None:
         self._workers.end()
