@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -160,14 +161,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         marker is not None and marker.kwargs.get("transaction")
     )
     if commits and "kept" not in names:
-        KEPT.end()
+        KEPT.retire()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare the collector of garbage thousands of tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def kept_worker(django_db_setup: None) -> Iterator[KeptWorker]:
     """Ended before the database is."""
     yield KEPT
-    KEPT.end()
+    KEPT.retire()
 
 
 @pytest.fixture

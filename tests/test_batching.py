@@ -240,7 +240,7 @@ class TestLimits:
         assert not running
         assert {result.get() for result in results} <= {1, 2, 3}
         assert results[0].get() >= len(file.lines()[0][1].split(","))
-        assert not ConcurrencySlot.objects.exists()
+        eventually(lambda: not ConcurrencySlot.objects.exists())
 
     def test_batches_gather_tasks_of_several_keys(self, workers, file):
         calls = [((), {"path": file.path, "shop": shop, "text": "x"}) for shop in "abc"]

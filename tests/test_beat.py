@@ -173,7 +173,7 @@ def test_once_fires_what_is_due_and_ends(beats: Beats) -> None:
 
 
 def test_the_second_name_of_the_command(beats: Beats, workers: Workers) -> None:
-    beat = workers.start("--once", command="djqueue_beat")
+    beat = workers.start("--once", command="djqueue_beat", program=True)
     assert beat.wait() == 0
 
 

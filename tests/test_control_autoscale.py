@@ -37,14 +37,14 @@ def test_a_pool_grows_with_its_backlog_and_shrinks_when_that_is_gone(
     held = [site.holds.delay(file.path, str(gate)) for _ in range(3 * (1 if pool == "processes" else 2))]
 
     file.await_lines(len(held))  # they all run at once
-    assert executors() == 3
-    assert "3 executors instead of 2" in worker.wait_for_log("because the first in line has waited")
+    eventually(lambda: executors() == 3)
+    worker.wait_for_log("3 executors instead of 2, because the first in line has waited")
 
     gate.touch()
     eventually(all_finished(held))
     eventually(lambda: executors() == 1)
     eventually(lambda: len(worker.executors()) == 1)
-    assert "because one had nothing to do for" in worker.log
+    worker.wait_for_log("because one had nothing to do for")
     assert {stored(result).attempt for result in held} == {1}
     eventually(all_finished([noop.delay()]))
 
@@ -53,7 +53,7 @@ def test_a_pool_grows_with_its_backlog_and_shrinks_when_that_is_gone(
 def test_bounds_can_be_set_and_taken_back_while_it_runs(workers: Workers, file: Notes, tmp_path: Path):
     workers.run("-c", "1", IMPORTS=IMPORTS, AUTOSCALE_KEEP=600)
     assert control.autoscale(3, 2, reply=True, timeout=20) is not None
-    assert executors() == 2
+    eventually(lambda: executors() == 2)
     gate = tmp_path / "gate"
     held = [site.holds.delay(file.path, str(gate)) for _ in range(5)]
     eventually(lambda: executors() == 3)

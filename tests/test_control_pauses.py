@@ -49,9 +49,7 @@ def enqueue_parked(way: dict[str, str], number: int) -> list[AsyncResult]:
 def await_known(way: dict[str, str]) -> None:
     """Wait until the worker knows of a pause; what it claims before that runs."""
     ((kind, name),) = way.items()
-    began = time.monotonic()
     eventually(lambda: name in known_pauses(f"{kind}s"))
-    assert time.monotonic() - began < 10
 
 
 def known_pauses(kind: str) -> list[str]:
@@ -135,16 +133,15 @@ class TestListening:
 
     @pytest.mark.parametrize("way", WAYS, ids=IDS)
     def test_a_pause_ends_by_itself(self, way: dict[str, str]):
-        began = time.monotonic()
-        until = control.pause(**way, seconds=2)
-        (paused,) = control.paused()
-        assert ({paused.kind: paused.name}, paused.until) == (way, until)
+        control.pause(**way, seconds=600)
         await_known(way)
         waiting = enqueue_parked(way, 5)
         eventually(all_finished([notes.apply_async(("/dev/null", "x"), queue="other")]))
-        assert not any(result.ready() for result in waiting) or time.monotonic() - began > 2
+        assert not any(result.ready() for result in waiting)
+        # From here on nobody ends it but the clock.
+        until = control.pause(**way, seconds=0.7)
         eventually(all_finished(waiting))
-        assert time.monotonic() - began > 1.5
+        assert all(stored(result).started_at >= until for result in waiting)
         assert control.paused() == []
 
     def test_what_runs_goes_on(self, file: Notes):

@@ -57,7 +57,7 @@ def test_no_task_is_lost_when_the_workers_connections_are_terminated_in_the_midd
 
     assert_none_lost(file, results)
     assert runs_beyond_the_first(file) == 0
-    assert "the database is back" in worker.log
+    worker.wait_for_log("the database is back")
     assert not TaskAttempt.objects.exists()
 
 
@@ -139,7 +139,7 @@ def test_no_task_is_lost_when_postgresql_crashes_in_the_middle_of_many(
     restart(server)
 
     assert_none_lost(file, results, ALIAS)
-    assert "the database is back" in worker.log
+    worker.wait_for_log("the database is back")
     assert worker.executors() == executors
     assert not TaskAttempt.objects.using(ALIAS).exists()
 

@@ -154,7 +154,9 @@ def test_without_a_database_worker_and_beat_live_and_are_not_ready(
         running_workers(server.database, using=ALIAS) as workers,
     ):
         workers.run("-c", "1", "--health-port", f"127.0.0.1:{ports[0]}")
-        workers.start("--health-port", f"127.0.0.1:{ports[1]}", command="runbeat")
+        # Without a schedule a beat would look at its database every half minute.
+        each_second = {"often": {"task": add.name, "args": (1, 2), "schedule": 1, "options": {"queue": "nobody"}}}
+        workers.start("--health-port", f"127.0.0.1:{ports[1]}", command="runbeat", SCHEDULES=each_second)
         for port in ports:
             eventually(lambda port=port: status_of(port, "/ready") == 200, what="somebody who is ready")
         server.stop(signal.SIGQUIT)

@@ -30,6 +30,7 @@ from .site.pool_tasks import (
 )
 from .site.tasks import add
 from .worker_process import (
+    PATIENCE,
     Kept,
     Notes,
     WorkerProcess,
@@ -155,7 +156,7 @@ def test_all_that_ran_in_an_executor_that_died_was_lost_and_nothing_else(
     file.await_lines(6)
     (successor,) = worker.executors()
     assert successor.pid != executor.pid
-    assert "and 3 others" in worker.log
+    worker.wait_for_log("and 3 others")
     interrupt(worker)
     assert worker.wait() == 3
 
@@ -212,8 +213,8 @@ def test_executors_end_when_their_worker_is_killed(workers: Workers, file: Notes
 
     worker.send(signal.SIGKILL)
 
-    psutil.wait_procs(executors, timeout=10)
-    assert not [executor for executor in executors if executor.is_running()]
+    _, alive = psutil.wait_procs(executors, timeout=PATIENCE)
+    assert not alive
 
 
 @pytest.mark.parametrize("pool", EVERY_POOL, scope="module")

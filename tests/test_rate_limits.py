@@ -74,9 +74,10 @@ def claim_and_settle(session: Session, worker: int) -> list[str]:
 class TestTokens:
     def test_tokens_of_half_a_second_are_kept_and_the_other_tasks_are_parked(self, session, worker):
         tasks = [result.id for result in twenty_a_second.delay_many(((), {}) for _ in range(40))]
+        began = time.monotonic()
         assert claim_and_settle(session, worker) == tasks[:11]
         assert ParkedTask.objects.count() == 29
-        assert session(pace)[0] == 0
+        assert session(pace)[0] <= 20 * (time.monotonic() - began)
 
     def test_tokens_come_with_time(self, session, worker):
         twenty_a_second.delay_many(((), {}) for _ in range(40))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from djqueue.models import TaskAttempt, TaskResult
 from djqueue.states import State
 
 from .many_tasks import assert_none_lost, enqueue_many
-from .site.pool_tasks import meets, process, sleeps_here, sleeps_on_the_loop, sleeps_there, takes_memory
+from .site.pool_tasks import meets, process, sleeps_on_the_loop, takes_memory, waits_at_a_gate
+from .site.worker_tasks import notes
 from .worker_process import Notes, Workers, all_finished, eventually, is_alive, stored
 
 POOLS = ["processes", "threads", "asyncio", "gevent"]
@@ -60,22 +62,24 @@ def test_no_task_is_lost_or_run_twice_when_executors_change_often(workers: Worke
     assert len(file.lines()) == 600
 
 
-@pytest.mark.parametrize("task", [sleeps_here, sleeps_there])
+@pytest.mark.parametrize(("task", "given"), [(notes, ("long", 0)), (waits_at_a_gate, ())])
 def test_an_executor_of_many_slots_goes_while_others_of_its_tasks_still_run(
-    workers: Workers, file: Notes, task: Any
+    workers: Workers, file: Notes, task: Any, given: tuple[Any, ...]
 ) -> None:
     """Its long task ends in peace; meanwhile its successors have the other slots."""
     worker = workers.run("-P", "asyncio", "-c", "4", "--max-tasks-per-child", "5")
-    long = task.delay(file.path, 4)
-    file.await_lines(1)
+    go_on = Path(file.path).with_suffix(".go-on")
+    long = task.delay(file.path, *given, str(go_on))
+    ((*_, pid),) = file.await_lines(1)
 
     ran = processes_of([sleeps_on_the_loop.delay(0.01) for _ in range(30)])
 
     assert len(ran) >= 6
     assert not TaskResult.objects.filter(task_id=long.id).exists()
+    go_on.touch()
     row = stored(long)
     assert (row.state, row.attempt) == (State.SUCCEEDED, 1)
-    eventually(lambda: row.value not in [executor.pid for executor in worker.executors()])
+    eventually(lambda: int(pid) not in [executor.pid for executor in worker.executors()])
 
 
 def test_as_many_tasks_as_there_are_slots_run_at_once_also_when_an_executor_changes(

@@ -30,7 +30,7 @@ LABEL, _, DOMAIN = HOST.partition(".")
 
 
 def test_the_first_line_says_what_the_worker_is(workers: Workers) -> None:
-    worker = workers.run("-Q", "mail,default", "-X", "slow*", "-c", "2", "-n", "one@here")
+    worker = workers.run("-Q", "mail,default", "-X", "slow*", "-c", "2", "-n", "one@here", program=True)
 
     (line,) = [line for line in worker.log.splitlines() if " ready: " in line]
     for fact in (
@@ -136,7 +136,7 @@ def test_an_option_that_makes_no_sense_is_an_error_that_names_it(
 
 @pytest.mark.parametrize("options", [["-P", "eventlet"], ["--loglevel", "loud"], ["-c", "many"]])
 def test_an_option_that_does_not_exist_is_an_error_with_the_usage(workers: Workers, options: list[str]) -> None:
-    worker = workers.start(*options)
+    worker = workers.start(*options, program=True)
 
     assert worker.wait() == 2
     assert "usage: " in worker.log
@@ -150,7 +150,7 @@ def test_an_option_that_does_not_exist_is_an_error_with_the_usage(workers: Worke
 def test_a_module_of_tasks_that_fails_to_import_is_shown_with_its_traceback(workers: Workers, pool: str) -> None:
     result = noop.delay()
 
-    worker = workers.start("-P", pool, IMPORTS=["tests.site.worker_tasks", "tests.site.broken_tasks"])
+    worker = workers.start("-P", pool, IMPORTS=["tests.site.worker_tasks", "tests.site.broken_tasks"], program=True)
 
     assert worker.wait() == 1
     assert "the tasks could not be loaded" in worker.log
@@ -169,19 +169,12 @@ def test_a_module_of_tasks_that_does_not_exist_is_named(workers: Workers) -> Non
 
 
 def test_a_database_that_is_not_migrated_is_an_error_that_says_what_to_do(workers: Workers) -> None:
-    name = f"{connection.settings_dict['NAME']}_empty"
-    with connection.cursor() as cursor:
-        cursor.execute(f'DROP DATABASE IF EXISTS "{name}"')
-        cursor.execute(f'CREATE DATABASE "{name}"')
-    try:
-        worker = workers.start(database={**database_settings(), "NAME": name})
-        assert worker.wait() == 1
-        assert "lacks djqueue's tables" in worker.log
-        assert "manage.py migrate" in worker.log
-        assert "Traceback" not in worker.log
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute(f'DROP DATABASE "{name}"')
+    worker = workers.start(database={**database_settings(), "NAME": "template1"})
+
+    assert worker.wait() == 1
+    assert "lacks djqueue's tables" in worker.log
+    assert "manage.py migrate" in worker.log
+    assert "Traceback" not in worker.log
 
 
 def test_another_kind_of_database_is_an_error_that_names_it(workers: Workers) -> None:
@@ -214,7 +207,7 @@ def test_an_unknown_setting_is_an_error_that_suggests_the_nearest(workers: Worke
 def test_the_command_has_a_second_name(workers: Workers) -> None:
     result = noop.delay()
 
-    worker = workers.start("--burst", "-c", "1", command="djqueue_worker")
+    worker = workers.start("--burst", "-c", "1", command="djqueue_worker", program=True)
 
     assert worker.wait() == 0
     assert result.state == "SUCCESS"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from .site.pool_tasks import (
     sleeps_there,
 )
 from .site.tasks import noop, sleeps
+from .site.worker_tasks import notes
 from .worker_process import Kept, Notes, Workers, all_finished, eventually, stored
 
 LIMITED = ["tests.site.limited_tasks"]
@@ -94,7 +96,7 @@ def test_a_hard_limit_ends_what_nothing_else_does_and_a_new_executor_goes_on(
     assert 0.3 <= (row.finished_at - row.started_at).total_seconds() < 20
     assert not TaskAttempt.objects.filter(outcome=9).exists()
     assert stored(process.delay()).value not in (executor.pid, worker.pid)
-    assert f"was killed to end task {result.id}" in worker.log
+    worker.wait_for_log(f"was killed to end task {result.id}")
 
 
 def test_a_soft_limit_that_is_ignored_is_followed_by_the_hard_one(workers: Workers, file: Notes) -> None:
@@ -114,12 +116,15 @@ def test_the_others_in_a_killed_executor_go_back_with_their_attempt_not_counted(
     workers: Workers, file: Notes, pool: str
 ) -> None:
     workers.run("-P", pool, "-c", "4")
-    others = [sleeps_here.delay(file.path, 2) for _ in range(3)]
+    go_on = Path(file.path).with_suffix(".go-on")
+    others = [notes.delay(file.path, "other", until=str(go_on)) for _ in range(3)]
     file.await_lines(3)
 
     result = ignores_all.apply_async((file.path, FOREVER), time_limit=0.3)
 
     assert stored(result).state == State.FAILED
+    file.await_lines(3 + 1 + 3)
+    go_on.touch()
     eventually(all_finished(others))
     assert {(row.state, row.attempt) for row in map(stored, others)} == {(State.SUCCEEDED, 1)}
     assert len(file.texts()) == 3 + 1 + 3
@@ -194,7 +199,7 @@ def test_solo_interrupts_what_it_cannot_kill_and_says_so_and_goes_on(workers: Wo
 
     assert stored(listens).error["exc_type"] == "TimeLimitExceeded"
     assert stored(ignores).state == State.SUCCEEDED
-    assert "the pool solo cannot kill a task: the time limit of 0.1 s of this call interrupts it" in worker.log
+    worker.wait_for_log("the pool solo cannot kill a task: the time limit of 0.1 s of this call interrupts it")
     assert stored(process.delay()).value == worker.pid
 
 

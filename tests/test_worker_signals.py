@@ -148,7 +148,7 @@ def test_the_third_signal_ends_the_worker_now_and_the_lease_returns_its_tasks(wo
 
     worker.send(signal.SIGTERM)
 
-    assert worker.wait(timeout=3) == 128 + signal.SIGTERM
+    assert worker.wait() == 128 + signal.SIGTERM
     eventually(lambda: not is_alive(executor))
     assert is_running(result)
     workers.run("-c", "1", LEASE=2)
@@ -215,13 +215,13 @@ def test_an_idle_worker_ends_at_once_and_its_row_is_gone(workers: Workers, pool:
 
     worker.send(signal.SIGTERM)
 
-    assert worker.wait(timeout=10) == 0
+    assert worker.wait() == 0
     assert not Worker.objects.exists()
     assert "stopped: 0 attempts settled" in worker.log
 
 
 def test_a_solo_worker_drains_at_ctrl_c(workers: Workers, file: Notes) -> None:
-    worker = workers.run("-P", "solo")
+    worker = workers.run("-P", "solo", program=True)
     running, waiting = notes.delay(file.path, "running", 1), notes.delay(file.path, "waiting", 1)
     file.await_lines(1)
 

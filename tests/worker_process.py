@@ -5,7 +5,6 @@ Nothing here sleeps for a fixed time: ``eventually`` waits for a condition, and 
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -24,9 +23,10 @@ from djqueue.doctor import check_invariants
 from djqueue.models import RunningTask, Task, TaskResult, Worker
 from djqueue.results import AsyncResult
 
+from .nursery import PROJECT_DIR, Forked, Nursery, environment_for
 from .site.management.commands import flush
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
+NURSERY = Nursery()
 PATIENCE = 30.0
 """Seconds after which a condition is given up; a machine that does other things as well needs them."""
 CONNECTION_SETTINGS = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
@@ -62,29 +62,26 @@ class WorkerProcess:
         databases: dict[str, Any] | None = None,
         command: str = "runworker",
         environment: dict[str, str] | None = None,
+        program: bool = False,
         **djqueue: Any,
     ) -> None:
+        """Forked, which is cheap; a program of its own where that matters, or where ``environment`` is to be read."""
         given = {"database": database or database_settings(), "databases": databases or {}, "djqueue": djqueue}
-        environment = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
-            "WORKER_SETTINGS": json.dumps(given),
-            # Read by the settings that the workers' settings are made of, which would start a server without it.
-            "DATABASE_URL": "postgres:///replaced",
-            "PYTHONUNBUFFERED": "1",
-            **(environment or {}),
-        }
         self._output = tempfile.NamedTemporaryFile(prefix="djqueue-worker-", suffix=".log")  # noqa: SIM115
         self._descendants: set[psutil.Process] = set()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "django", command, *options],
-            cwd=PROJECT_DIR,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self.process: Forked | subprocess.Popen[bytes]
+        if program or environment:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "django", command, *options],
+                cwd=PROJECT_DIR,
+                env={**environment_for(given), **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        else:
+            self.process = NURSERY.fork([command, *options], given, self._output.fileno())
         self.pid = self.process.pid
         self._as_seen = psutil.Process(self.pid)
 
@@ -213,7 +210,7 @@ class KeptWorker:
     def run(self, *options: str, **settings: Any) -> WorkerProcess:
         """Return a ready worker with these options and settings: the one that runs, or a new one."""
         if self._given != (options, settings):
-            self.end()
+            self.retire()
             self._workers.run(*options, **settings)
             self._given = options, settings
             flush.SPARED.append(Worker._meta.db_table)
@@ -228,6 +225,13 @@ class KeptWorker:
             if worker.process.poll() is not None or RunningTask.objects.exists():
                 self.end()
         assert check_invariants() == []
+
+    def retire(self) -> None:
+        """Let it end by itself, so that its row is gone before the next test looks at the workers there are."""
+        for worker in self._workers.started:
+            worker.send(signal.SIGTERM)
+            worker.wait()
+        self.end()
 
     def end(self) -> None:
         self._workers.end()

@@ -9,18 +9,23 @@ from typing import Any
 from tests.settings import *  # noqa: F403
 from tests.settings import DJQUEUE as SHORT_LEASES
 
-_given: dict[str, Any] = json.loads(os.environ["WORKER_SETTINGS"])
+IMPORTS = [
+    "tests.site.worker_tasks",
+    "tests.site.celery_tasks",
+    "tests.site.guarantee_tasks",
+    "tests.site.pool_tasks",
+    "tests.site.cluster_limits",
+    "tests.site.routing_tasks",
+]
 
-DATABASES = {"default": _given["database"], **_given["databases"]}
-DJQUEUE: dict[str, Any] = {
-    **SHORT_LEASES,
-    "IMPORTS": [
-        "tests.site.worker_tasks",
-        "tests.site.celery_tasks",
-        "tests.site.guarantee_tasks",
-        "tests.site.pool_tasks",
-        "tests.site.cluster_limits",
-        "tests.site.routing_tasks",
-    ],
-    **_given["djqueue"],
-}
+
+def made_of(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``DATABASES`` and ``DJQUEUE``."""
+    return {"default": given["database"], **given["databases"]}, {
+        **SHORT_LEASES,
+        "IMPORTS": IMPORTS,
+        **given["djqueue"],
+    }
+
+
+DATABASES, DJQUEUE = made_of(json.loads(os.environ["WORKER_SETTINGS"]))

@@ -20,7 +20,10 @@ def _note_span(path: str, key: object, seconds: float) -> None:
 
 
 @shared_task(concurrency_key="account:{key}")
-def one_at_a_time(key: object, path: str = "", seconds: float = 0.0) -> None:
+def one_at_a_time(key: object, path: str = "", seconds: float = 0.0, until: str = "") -> None:
+    """Holds its slot for a while, or until there is a file of that name."""
+    while until and not os.path.exists(until):
+        time.sleep(0.01)
     _note_span(path, key, seconds)
 
 
