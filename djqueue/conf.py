@@ -67,6 +67,7 @@ class Settings:
     BEAT: bool | None = None
     DRAIN_TIMEOUT: float | timedelta | None = None
     HEALTH_PORT: int | str | None = None
+    BEAT_HEALTH_PORT: int | str | None = None
     LEASE: float = 20.0
     """Seconds after its last heartbeat until a worker's tasks are reclaimed."""
     HEARTBEAT: float = 5.0
@@ -152,7 +153,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **_of_kind((list, tuple), *LISTS),
     **_of_kind((str, list, tuple, NoneType), "QUEUES", "EXCLUDE_QUEUES", "AUTOSCALE"),
     "LISTEN": (bool, str),
-    "HEALTH_PORT": (int, str, NoneType),
+    **_of_kind((int, str, NoneType), "HEALTH_PORT", "BEAT_HEALTH_PORT"),
     "ROUTES": (object,),
     "ACCEPT_CONTENT": (list, tuple, set, frozenset),
     "REDACT": (list, tuple, str),

@@ -50,6 +50,7 @@ def test_everything_has_a_default():
             "ENQUEUE_BY_HAND": (),
             "OPENTELEMETRY": False,
             "HEALTH_PORT": None,
+            "BEAT_HEALTH_PORT": None,
             "ALWAYS_EAGER": False,
             "EAGER_PROPAGATES": False,
             "ALLOW_ERROR_CB_ON_CHORD_HEADER": False,

@@ -2,7 +2,8 @@
 
 Of each twelve tasks ten have finished, one waits for its time and one is in line; of a hundred finished ones two have
 failed and one is cancelled. A few of those in line are held by workers, wait for others, or are held back by a limit.
-One task in ten thousand is in a rare queue, one in a thousand starts a workflow of ten, and the newest 5,000 are one.
+Queues, names, headers and stamps change from one twelve to the next, so each is found in every state. Twelve tasks in
+ten thousand are in a rare queue, one in a thousand starts a workflow of ten, and the newest 5,000 are one workflow.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ FIRST = "SELECT floor(extract(epoch FROM now()) * 1000)::bigint - %s"
 TASKS = """
 INSERT INTO djqueue_task (id, name, queue, priority, args, kwargs, options, created_at, workflow_id)
 SELECT
-    benchmark_id(number), 'shop.tasks.number' || number %% 20,
-    (ARRAY['default', 'mail', 'slow', 'rare'])[CASE WHEN number %% 10000 < 12 THEN 4 ELSE 1 + number %% 3 END],
+    benchmark_id(number), 'shop.tasks.number' || number / 12 %% 20,
+    (ARRAY['default', 'mail', 'slow', 'rare'])[CASE WHEN number %% 10000 < 12 THEN 4 ELSE 1 + number / 12 %% 3 END],
     0, jsonb_build_array(number), '{}',
     CASE
-        WHEN number %% 20 = 0 THEN jsonb_build_object('headers', jsonb_build_object('tenant', number / 20 %% 50))
-        WHEN number %% 200 = 1 THEN jsonb_build_object('stamps', jsonb_build_object('customer', number / 200 %% 50))
+        WHEN number / 12 %% 7 = 0 THEN jsonb_build_object('headers', jsonb_build_object('tenant', number / 84 %% 50))
+        WHEN number / 12 %% 70 = 1 THEN jsonb_build_object('stamps', jsonb_build_object('customer', number / 840 %% 50))
     END,
     now() - (%(tasks)s - number) * interval '1 ms',
     CASE WHEN number > %(tasks)s - 5000 THEN benchmark_id(%(tasks)s - 4999)

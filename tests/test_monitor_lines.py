@@ -1,0 +1,75 @@
+"""What the monitor says of lines, and that it reads no line to its end for it."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from djqueue.admin.filters import ids_of_newest
+from djqueue.admin.lines import read_lines
+from djqueue.models import Queue, ReadyTask, Task
+from djqueue.routing import front_of
+from djqueue.states import State
+from djqueue.store.lines import queue_lines
+
+from . import rows_read
+from .test_admin import new_task, new_tasks
+
+pytestmark = pytest.mark.django_db
+
+IN_LINE = 10_000
+IDLE = [f"idle{number}" for number in range(20)]
+
+
+@pytest.fixture(params=rows_read.STATISTICS)
+def long_line(request: pytest.FixtureRequest) -> None:
+    """One long line, beside queues that are empty: the planner expects each to have its share."""
+    if request.param == "analysed when empty":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE djqueue_readytask, djqueue_queue")
+    new_tasks(IN_LINE)
+    Queue.objects.bulk_create(Queue(name=name) for name in ("default", *IDLE))
+    if request.param == "analysed":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE djqueue_task, djqueue_readytask, djqueue_queue")
+
+
+def newest(number: int) -> list[Task]:
+    return list(Task.objects.filter(pk__in=ids_of_newest(State.READY, number)).order_by("-pk"))
+
+
+def test_empty_queues_beside_a_long_line_cost_nothing(long_line: None) -> None:
+    lines = read_lines("default", ["default", *IDLE], 100)
+    assert (lines["default"].ready, {lines[name].ready for name in IDLE}) == (101, {0})
+    assert rows_read.by_call(lambda: read_lines("default", ["default", *IDLE], 100)) < 1000
+
+
+def test_nor_do_they_where_queues_are_listed(long_line: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("djqueue.store.lines.COUNTED", 100)
+    with connection.cursor() as cursor:
+        assert {line.name: line.ready for line in queue_lines(cursor)} == {"default": 100, **dict.fromkeys(IDLE, 0)}
+        assert rows_read.by_call(lambda: queue_lines(cursor)) < 1000
+
+
+def test_the_newest_in_line_are_read_from_its_end(long_line: None) -> None:
+    assert [task.pk for task in newest(100)] == list(Task.objects.order_by("-pk").values_list("pk", flat=True)[:100])
+    assert rows_read.by_call(lambda: newest(100)) < 1000
+
+
+def test_the_newest_in_line_are_those_of_all_lanes() -> None:
+    tasks = [new_task(queue=queue, priority=priority) for queue in "ba" for priority in (5, -5) for _ in range(3)]
+    front = new_task(queue="b")
+    ReadyTask.objects.filter(task=front).delete()
+    ReadyTask.objects.create(queue=front_of("b"), priority=0, task=front, attempt=1)
+    assert newest(4) == [front, *tasks[:-4:-1]]
+    assert newest(100) == [front, *tasks[::-1]]
+    ReadyTask.objects.all().delete()
+    assert newest(4) == []
+
+
+def test_the_front_of_a_line_counts_with_it() -> None:
+    new_task(queue="mail")
+    front = new_task(queue="mail")
+    ReadyTask.objects.filter(task=front).update(queue=front_of("mail"))
+    assert read_lines("default", ["mail"], 10)["mail"].ready == 2
+    assert read_lines("default", ["mail"], 0)["mail"].ready == 1
