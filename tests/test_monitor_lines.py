@@ -17,13 +17,16 @@ from .test_admin import new_task, new_tasks
 
 pytestmark = pytest.mark.django_db
 
-IN_LINE = 10_000
+IN_LINE, A_FEW = 10_000, 1_000
 IDLE = [f"idle{number}" for number in range(20)]
 
 
 @pytest.fixture(params=rows_read.STATISTICS)
-def long_line(request: pytest.FixtureRequest) -> None:
-    """One long line, beside queues that are empty: the planner expects each to have its share."""
+def most(request: pytest.FixtureRequest) -> int:
+    """One long line, beside queues that are empty; return the most rows that may be read.
+
+    The planner expects each queue to have its share. Where it knows nothing at all it may read the line, but once.
+    """
     if request.param == "analysed when empty":
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE djqueue_readytask, djqueue_queue")
@@ -32,28 +35,29 @@ def long_line(request: pytest.FixtureRequest) -> None:
     if request.param == "analysed":
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE djqueue_task, djqueue_readytask, djqueue_queue")
+    return IN_LINE + A_FEW if request.param == "never analysed" else A_FEW
 
 
 def newest(number: int) -> list[Task]:
     return list(Task.objects.filter(pk__in=ids_of_newest(State.READY, number)).order_by("-pk"))
 
 
-def test_empty_queues_beside_a_long_line_cost_nothing(long_line: None) -> None:
+def test_empty_queues_beside_a_long_line_cost_nothing(most: int) -> None:
     lines = read_lines("default", ["default", *IDLE], 100)
     assert (lines["default"].ready, {lines[name].ready for name in IDLE}) == (101, {0})
-    assert rows_read.by_call(lambda: read_lines("default", ["default", *IDLE], 100)) < 1000
+    assert rows_read.by_call(lambda: read_lines("default", ["default", *IDLE], 100)) < most
 
 
-def test_nor_do_they_where_queues_are_listed(long_line: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_do_they_where_queues_are_listed(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("djqueue.store.lines.COUNTED", 100)
     with connection.cursor() as cursor:
         assert {line.name: line.ready for line in queue_lines(cursor)} == {"default": 100, **dict.fromkeys(IDLE, 0)}
-        assert rows_read.by_call(lambda: queue_lines(cursor)) < 1000
+        assert rows_read.by_call(lambda: queue_lines(cursor)) < most
 
 
-def test_the_newest_in_line_are_read_from_its_end(long_line: None) -> None:
+def test_the_newest_in_line_are_read_from_its_end(most: int) -> None:
     assert [task.pk for task in newest(100)] == list(Task.objects.order_by("-pk").values_list("pk", flat=True)[:100])
-    assert rows_read.by_call(lambda: newest(100)) < 1000
+    assert rows_read.by_call(lambda: newest(100)) < most
 
 
 def test_the_newest_in_line_are_those_of_all_lanes() -> None:
