@@ -60,6 +60,8 @@ def pages_of(ids: dict[str, str]) -> list[Page]:
         "?p=5", "?p=100", "?worker=1", "?worker=1&queue=mail", f"?q={one}",
         "?q=shop.tasks.number7", "?q=shop.tasks.none", "?q=shop.tasks.number7&state=failed",
         "?q=[999999]", '?q={"nothing": 1}', '?q={"nothing": 1}&state=failed',
+        "?tag=tenant=7", "?tag=tenant", "?tag=customer=7", "?tag=nothing=1", "?tag=tenant=7&state=failed",
+        "?tag=customer=7&state=ready&queue=mail",
         '?q=headers:{"tenant": 7}', '?q=headers:{"tenant": "none"}', '?q=headers:{"tenant": 7}&state=failed',
     ]  # fmt: skip
     return [

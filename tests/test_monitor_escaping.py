@@ -147,7 +147,7 @@ def answers(client: Client, site: Site) -> Iterator[tuple[str, Any]]:
 def test_whatever_is_stored_is_text(client: Client, site: Site) -> None:
     shown: set[str] = set()
     for name, answer in answers(client, site):
-        assert answer.status_code in (200, 302, 400), (name, answer.status_code)
+        assert answer.status_code in (200, 302, 400, 403), (name, answer.status_code)
         body = answer.content.decode()
         shown.update(place for place in PLACES if f"from-{place} " in body)
         assert not RENDERED.search(body), name
