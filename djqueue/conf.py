@@ -94,6 +94,8 @@ class Settings:
     LOGS_KEPT: float | timedelta | None = 7 * 86400
     """How long that is kept; ``None`` keeps it for ever."""
     ENQUEUE_BY_HAND: tuple[str, ...] = ()
+    REVOKED_TOKENS: tuple[str, ...] = ()
+    """Ids of tokens, or whole tokens, that are refused although they have not expired."""
     """Names of tasks, with wildcards, that may be enqueued by a form in the admin."""
     ALWAYS_EAGER: bool = False
     """Run tasks in place instead of enqueueing them; for tests, on any database."""
@@ -122,6 +124,7 @@ DURATIONS = ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE", "AUTOSCALE_KEEP"
 LISTS = (
     "BROADCAST_QUEUES",
     "ENQUEUE_BY_HAND",
+    "REVOKED_TOKENS",
     "IMPORTS",
     "ACCEPT_CONTENT",
     "PAYLOAD_KEYS",

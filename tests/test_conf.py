@@ -48,6 +48,7 @@ def test_everything_has_a_default():
             "CAPTURE_LOGS": None,
             "LOGS_KEPT": 7 * 86400,
             "ENQUEUE_BY_HAND": (),
+            "REVOKED_TOKENS": (),
             "OPENTELEMETRY": False,
             "HEALTH_PORT": None,
             "BEAT_HEALTH_PORT": None,
