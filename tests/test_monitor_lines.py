@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
-from djqueue.admin.filters import ids_of_newest
+from djqueue.admin.filters import ids_of_newest, newest_in_line
 from djqueue.admin.lines import read_lines
-from djqueue.models import Queue, ReadyTask, Task
+from djqueue.models import ParkedTask, Queue, RateLimit, ReadyTask, Task
 from djqueue.routing import front_of
 from djqueue.states import State
+from djqueue.store.gates import SEPARATOR
 from djqueue.store.lines import queue_lines
 
 from . import rows_read
@@ -58,6 +63,28 @@ def test_nor_do_they_where_queues_are_listed(most: int, monkeypatch: pytest.Monk
 def test_the_newest_in_line_are_read_from_its_end(most: int) -> None:
     assert [task.pk for task in newest(100)] == list(Task.objects.order_by("-pk").values_list("pk", flat=True)[:100])
     assert rows_read.by_call(lambda: newest(100)) < most
+
+
+def test_the_newest_of_one_queue_are_read_from_the_end_of_its_line(most: int) -> None:
+    few = [new_task(queue=queue) for queue in ("mail", front_of("mail"), "other")]
+    of_mail, of_default = newest_in_line(100, ["mail", front_of("mail")]), newest_in_line(100, ["default"])
+    assert set(Task.objects.filter(pk__in=of_mail)) == set(few[:2])
+    assert rows_read.by_call(lambda: list(Task.objects.filter(pk__in=of_mail))) < most
+    assert len(Task.objects.filter(pk__in=of_default)) == 100
+    assert rows_read.by_call(lambda: list(Task.objects.filter(pk__in=of_default))) < most
+
+
+def test_what_limits_hold_back_is_counted_in_one_statement(staff: Callable[..., Client]) -> None:
+    RateLimit.objects.bulk_create(RateLimit(kind=2, name=f"queue{n}", per_second=1) for n in range(30))
+    RateLimit.objects.create(kind=1, name="queue1", per_second=1)
+    for number in range(3):
+        gate = f"queue queue1{SEPARATOR}{number}"
+        ParkedTask.objects.create(gate=gate, rank=0, task=Task.objects.create(name="x", queue="queue1"), attempt=0)
+    client = staff("view_ratelimit")
+    with CaptureQueriesContext(connection) as queries:
+        rows = client.get("/admin/djqueue/ratelimit/").context["cl"].result_list
+    assert {(limit.kind, limit.name): limit.held_back for limit in rows if limit.held_back} == {(2, "queue1"): 3}
+    assert len([query for query in queries if "djqueue_parkedtask" in query["sql"]]) == 1
 
 
 def test_the_newest_in_line_are_those_of_all_lanes() -> None:

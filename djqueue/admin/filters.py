@@ -33,10 +33,15 @@ WORKERS_OFFERED = 100
 FILTERED_STATES = {state.name.lower(): state for state in State}
 
 
+def newest_in_line(number: int, queues: list[str] | None = None) -> RawSQL:
+    """Return what selects the ids of so many of the newest tasks in line, in some queues or in all."""
+    return RawSQL(NEWEST, (number, queues, number))  # noqa: S611 - a constant, and its parameters
+
+
 def ids_of_newest(state: State, number: int) -> Any:
     """Return what selects the ids of so many of the newest tasks in ``state``, of each table, by its index."""
     if state is State.READY:
-        return RawSQL(NEWEST, (number, number))  # noqa: S611 - a constant, and its parameters
+        return newest_in_line(number)
     first, *others = [rows.values("task_id")[:number] for rows in rows_in(state)]
     return first.union(*others, all=True) if others else first
 
@@ -79,8 +84,7 @@ class StateFilter(admin.SimpleListFilter):
         searched = request.GET.get(SEARCH_VAR) or request.GET.get("tag")
         if state is State.READY and (queue := request.GET.get(QueueFilter.parameter_name)) and not searched:
             # The same rows as without, by the line's only index.
-            lines = [queue, front_of(queue)]
-            return queryset.filter(pk__in=ReadyTask.objects.filter(queue__in=lines).values("task_id"))
+            return queryset.filter(pk__in=newest_in_line(LISTED + 1, [queue, front_of(queue)]))
         if not queryset.query.where and not request.GET.get(SEARCH_VAR):
             # Alone, it lists the newest of the narrow table. Were that not said here, the planner might walk all
             # tasks until it meets them.

@@ -54,7 +54,8 @@ LEFT JOIN (
 """
 
 # Why this shape. The line has no index by task. Its lanes (queue and priority) are found by a probe each, and numbers
-# within a lane grow with time, so the newest of all are among the last of each: neither grows with the line.
+# within a lane grow with time, so the newest of all are among the last of each: neither grows with the line. ``queues``
+# is null for all of them.
 NEWEST = """
 WITH RECURSIVE lane AS (
     (SELECT queue, priority FROM djqueue_readytask ORDER BY queue, priority, seq LIMIT 1)
@@ -78,6 +79,7 @@ CROSS JOIN LATERAL (
     ORDER BY ready.queue DESC, ready.priority DESC, ready.seq DESC
     LIMIT %s
 ) AS last
+WHERE lane.queue = ANY (coalesce(%s::text[], ARRAY[lane.queue]))
 ORDER BY last.task_id DESC
 LIMIT %s
 """
