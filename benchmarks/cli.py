@@ -98,7 +98,7 @@ def _summary(doc: str | None) -> str:
 
 def _one(options: argparse.Namespace) -> dict[str, Any]:
     began = time.monotonic()
-    site = open_site()
+    site = open_site(getattr(options, "keep", None))
     bystanders = machine.Bystanders(site)
     recorded = durability(site)
     figures = BENCHMARKS[options.name].measure(site, options)

@@ -25,3 +25,4 @@ DEBUG = False
 ALLOWED_HOSTS = ["localhost"]
 DATABASES = {"default": json.loads(os.environ[DATABASE_VARIABLE])}
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks"]
+DJQUEUE = {"ENQUEUE_BY_HAND": ["benchmarks.tasks.*"]}

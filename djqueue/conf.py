@@ -67,6 +67,7 @@ class Settings:
     BEAT: bool | None = None
     DRAIN_TIMEOUT: float | timedelta | None = None
     HEALTH_PORT: int | str | None = None
+    BEAT_HEALTH_PORT: int | str | None = None
     LEASE: float = 20.0
     """Seconds after its last heartbeat until a worker's tasks are reclaimed."""
     HEARTBEAT: float = 5.0
@@ -93,6 +94,8 @@ class Settings:
     LOGS_KEPT: float | timedelta | None = 7 * 86400
     """How long that is kept; ``None`` keeps it for ever."""
     ENQUEUE_BY_HAND: tuple[str, ...] = ()
+    REVOKED_TOKENS: tuple[str, ...] = ()
+    """Ids of tokens, or whole tokens, that are refused although they have not expired."""
     """Names of tasks, with wildcards, that may be enqueued by a form in the admin."""
     ALWAYS_EAGER: bool = False
     """Run tasks in place instead of enqueueing them; for tests, on any database."""
@@ -121,6 +124,7 @@ DURATIONS = ("LEASE", "HEARTBEAT", "POLL_MAX", "MISFIRE_GRACE", "AUTOSCALE_KEEP"
 LISTS = (
     "BROADCAST_QUEUES",
     "ENQUEUE_BY_HAND",
+    "REVOKED_TOKENS",
     "IMPORTS",
     "ACCEPT_CONTENT",
     "PAYLOAD_KEYS",
@@ -152,7 +156,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **_of_kind((list, tuple), *LISTS),
     **_of_kind((str, list, tuple, NoneType), "QUEUES", "EXCLUDE_QUEUES", "AUTOSCALE"),
     "LISTEN": (bool, str),
-    "HEALTH_PORT": (int, str, NoneType),
+    **_of_kind((int, str, NoneType), "HEALTH_PORT", "BEAT_HEALTH_PORT"),
     "ROUTES": (object,),
     "ACCEPT_CONTENT": (list, tuple, set, frozenset),
     "REDACT": (list, tuple, str),

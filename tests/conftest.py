@@ -8,11 +8,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import connection as django_connection
+from django.test import Client
 
 from djqueue.doctor import check_invariants
 from djqueue.records import Lane
@@ -185,6 +188,26 @@ def kept(transactional_db: None, kept_worker: KeptWorker) -> Iterator[Kept]:
     """
     yield kept_worker.run
     kept_worker.after_test()
+
+
+@pytest.fixture
+def staff() -> Callable[..., Client]:
+    """Log in a member of the staff with these permissions."""
+
+    def log_in(*permissions: str) -> Client:
+        user = User.objects.create_user(f"staff-{uuid4()}", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def viewer(staff: Callable[..., Client]) -> Callable[..., Client]:
+    """Log in a member of the staff who may view the named models."""
+    return lambda *models: staff(*(f"view_{model}" for model in models))
 
 
 @pytest.fixture

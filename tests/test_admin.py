@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -73,20 +72,6 @@ def new_task(state: State = State.READY, **values: Any) -> Task:
                 started_at=now - timedelta(seconds=2), finished_at=now,
             )  # fmt: skip
     return task
-
-
-@pytest.fixture
-def viewer() -> Callable[..., Client]:
-    """Log in a member of the staff who may view the named models."""
-
-    def log_in(*models: str) -> Client:
-        user = User.objects.create_user(f"viewer-{uuid4()}", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=[f"view_{model}" for model in models]))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return log_in
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 
-from djqueue.api.tokens import TokenRefused, make_token, read_token
+from djqueue.api.tokens import TokenRefused, id_of, make_token, read_token
 from djqueue.doctor import check_invariants
 from djqueue.models import Queue, ReadyTask, ScheduledTask, Task
 from djqueue.states import State
@@ -97,6 +97,20 @@ def test_a_token_ends_with_time_password_and_user(user: User) -> None:
     user.is_active = False
     user.save()
     assert is_refused(again, "gone")
+
+
+def test_one_token_ends_alone_by_its_id_or_its_text(user: User) -> None:
+    leaked, forgotten, kept = (make_token(user, timedelta(days=1)) for _ in range(3))
+    with override_settings(DJQUEUE={"REVOKED_TOKENS": [id_of(leaked), forgotten]}):
+        assert is_refused(leaked, "the token has been revoked")
+        assert is_refused(forgotten, "the token has been revoked")
+        assert read_token(kept) == (user, False)
+        headers = {"Authorization": f"Bearer {leaked}"}
+        response = Client().get(f"{API}queues/", headers=headers)
+        assert (response.status_code, response.json()) == (401, {"error": "the token has been revoked"})
+    assert read_token(leaked) == (user, False)
+    with pytest.raises(TokenRefused, match="expected a token made by"):
+        id_of("x" + leaked)
 
 
 def is_refused(token: str, why: str) -> bool:
@@ -272,7 +286,9 @@ def test_queues_are_paused_resumed_and_purged(api: Api) -> None:
 
 def test_the_command_makes_tokens(user: User, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("djqueue", "token", "machine", "--read-only", "--days", "2")
-    assert read_token(capsys.readouterr().out.strip()) == (user, True)
+    said = capsys.readouterr()
+    assert read_token(said.out.strip()) == (user, True)
+    assert said.err.strip() == f"its id is {id_of(said.out.strip())}"
     with pytest.raises(CommandError, match="expected the name of a user, got: 'nobody'"):
         call_command("djqueue", "token", "nobody")
     with pytest.raises(CommandError, match="expected --days to be above 0"):

@@ -376,22 +376,6 @@ def test_a_lease_that_was_lost_is_not_put_off(session: Session, worker: int):
 # In the admin
 
 
-@pytest.fixture
-def staff() -> Any:
-    """Log in a member of the staff with these permissions."""
-    from django.contrib.auth.models import Permission, User
-    from django.test import Client
-
-    def log_in(*permissions: str) -> Client:
-        user = User.objects.create_user(f"staff-{time.monotonic()}", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return log_in
-
-
 ADDING, LIST = "/admin/djqueue/pause/add/", "/admin/djqueue/pause/"
 
 

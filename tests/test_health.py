@@ -10,9 +10,12 @@ from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.db import connections
+from django.test import override_settings
 
-from djqueue.worker.configuration import address
+from djqueue.worker.configuration import BEAT_OPTIONS, address, gather
 from djqueue.worker.health import Address, HealthFailed, Page, serving, serving_beside
 
 from .beats import running_beats
@@ -142,6 +145,49 @@ def test_a_beat_tells_its_health() -> None:
         assert ask(port, "/live")[0] == 200
         beat.send(signal.SIGTERM)
         assert beat.wait() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("source", ["environment", "settings"])
+def test_the_port_of_a_beat_comes_from_where_a_workers_may(source: str) -> None:
+    wanted, other = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    given: dict[str, Any] = {"BEAT_HEALTH_PORT": other, "HEALTH_PORT": other, "environment": {}}
+    if source == "environment":
+        given["environment"] = {"DJQUEUE_BEAT_HEALTH_PORT": wanted}
+    else:
+        given["BEAT_HEALTH_PORT"] = wanted
+    with running_beats() as beats:
+        beats.start(command="runbeat", **given)
+        port = int(wanted.partition(":")[2])
+        eventually(lambda: status_of(port, "/ready") == 200, what="a beat that is ready")
+        assert status_of(int(other.partition(":")[2]), "/live") == 0
+
+
+def test_the_command_line_wins_and_may_take_a_port_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def port(*command_line: str) -> Any:
+        given = {"--health-port": address(*command_line) if command_line else None}
+        return gather(given, BEAT_OPTIONS)["BEAT_HEALTH_PORT"]
+
+    with override_settings(DJQUEUE={"BEAT_HEALTH_PORT": 8001}):
+        assert port() == (("", 8001), "DJQUEUE['BEAT_HEALTH_PORT']")
+        monkeypatch.setenv("DJQUEUE_BEAT_HEALTH_PORT", "8002")
+        assert port() == (("", 8002), "DJQUEUE_BEAT_HEALTH_PORT")
+        assert port("8003") == (("", 8003), "--health-port")
+        assert not port("none").value
+        monkeypatch.setenv("DJQUEUE_BEAT_HEALTH_PORT", "door")
+        with pytest.raises(
+            SystemCheckError, match="expected DJQUEUE_BEAT_HEALTH_PORT to be PORT or HOST:PORT, got: 'd"
+        ):
+            call_command("check")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_port_that_makes_no_sense_stops_a_beat() -> None:
+    with running_beats() as beats:
+        beat = beats.start(command="runbeat", environment={"DJQUEUE_BEAT_HEALTH_PORT": "door"})
+        assert beat.wait() == 1
+        assert "expected DJQUEUE_BEAT_HEALTH_PORT to be PORT or HOST:PORT, got: 'door'" in beat.log
+        assert "Traceback" not in beat.log
 
 
 def test_without_a_database_worker_and_beat_live_and_are_not_ready(

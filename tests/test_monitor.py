@@ -8,10 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -38,20 +36,6 @@ DASHBOARD = "/admin/djqueue/statistic/"
 LIVE = f"{DASHBOARD}live/"
 FAILURES = "/admin/djqueue/taskresult/failures/"
 EVERYTHING = ("statistic", "task", "taskresult", "taskattempt", "queue", "worker", "schedule")
-
-
-@pytest.fixture
-def viewer() -> Callable[..., Client]:
-    """Log in a member of the staff who may view the named models."""
-
-    def log_in(*models: str) -> Client:
-        user = User.objects.create_user(f"viewer-{uuid4()}", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=[f"view_{model}" for model in models]))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return log_in
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
@@ -44,20 +42,6 @@ FORMS: dict[str, dict[str, str]] = {
     "move": {"queue": "other"},
     "prioritise": {"priority": "7"},
 }
-
-
-@pytest.fixture
-def staff() -> Callable[..., Client]:
-    """Log in a member of the staff with these permissions."""
-
-    def log_in(*permissions: str) -> Client:
-        user = User.objects.create_user(f"staff-{uuid4()}", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return log_in
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from djqueue.states import State
 from .site.form_tasks import many_kinds, says, says_async, says_much
 from .site.tasks import add, fails
 from .test_admin import body, new_task, new_worker, page_of
-from .test_monitor_actions import staff, state_of  # noqa: F401 - a fixture
+from .test_monitor_actions import state_of
 from .worker_process import Workers, eventually, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,7 +34,7 @@ GIVEN = {"arg_number": "3", "arg_text": "t", "arg_when": "2030-01-02T03:04:05+00
 # Workflows
 
 
-def test_workflows_show_their_progress_and_retry_what_failed(workers: Workers, staff: Staff) -> None:  # noqa: F811
+def test_workflows_show_their_progress_and_retry_what_failed(workers: Workers, staff: Staff) -> None:
     done = chain(add.s(1, 2), add.s(3)).apply_async()
     broken = chain(fails.s("first"), add.si(1, 2), add.s(3)).apply_async()
     waiting = group(add.s(1, n).set(queue="nobody") for n in range(2)) | add.si(1, 1)
@@ -60,7 +60,7 @@ def test_workflows_show_their_progress_and_retry_what_failed(workers: Workers, s
     assert LogEntry.objects.get().object_id == failed.first
 
 
-def test_workflows_are_paged_and_need_permission(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_workflows_are_paged_and_need_permission(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("djqueue.admin.workflows.SHOWN", 2)
     for number in range(5):
         chain(add.s(1, number), add.s(3)).apply_async()
@@ -82,7 +82,7 @@ def test_workflows_are_paged_and_need_permission(staff: Staff, monkeypatch: pyte
 
 
 @ALLOWED
-def test_a_task_is_enqueued_by_a_form_of_its_annotations(staff: Staff) -> None:  # noqa: F811
+def test_a_task_is_enqueued_by_a_form_of_its_annotations(staff: Staff) -> None:
     client = staff("view_task", "enqueue_task")
     assert many_kinds.name in body(client, ENQUEUE)
     page = body(client, f"{ENQUEUE}?task={many_kinds.name}")
@@ -116,14 +116,14 @@ def test_a_task_is_enqueued_by_a_form_of_its_annotations(staff: Staff) -> None: 
         ({"queue": "a b"}, "expected the name of a queue"),
     ],
 )
-def test_a_form_that_makes_no_sense_enqueues_nothing(staff: Staff, given: dict[str, str], problem: str) -> None:  # noqa: F811
+def test_a_form_that_makes_no_sense_enqueues_nothing(staff: Staff, given: dict[str, str], problem: str) -> None:
     client = staff("view_task", "enqueue_task")
     response = client.post(f"{ENQUEUE}?task={many_kinds.name}", GIVEN | given)
     assert problem in response.content.decode()
     assert not Task.objects.exists()
 
 
-def test_only_what_the_site_allows_is_enqueued_and_only_by_who_may(staff: Staff) -> None:  # noqa: F811
+def test_only_what_the_site_allows_is_enqueued_and_only_by_who_may(staff: Staff) -> None:
     assert staff("view_task", "enqueue_task").get(ENQUEUE).status_code == 403  # the site allows nothing
     with ALLOWED:
         assert staff("view_task").get(ENQUEUE).status_code == 403
@@ -134,7 +134,7 @@ def test_only_what_the_site_allows_is_enqueued_and_only_by_who_may(staff: Staff)
 
 
 @ALLOWED
-def test_the_api_enqueues_what_the_site_allows(staff: Staff) -> None:  # noqa: F811
+def test_the_api_enqueues_what_the_site_allows(staff: Staff) -> None:
     client = staff("view_task", "enqueue_task")
 
     def post(**given: Any) -> tuple[int, Any]:
@@ -156,7 +156,7 @@ def test_the_api_enqueues_what_the_site_allows(staff: Staff) -> None:  # noqa: F
 
 
 @pytest.mark.parametrize("pool", ["processes", "threads", "asyncio"])
-def test_what_tasks_log_is_kept_with_the_attempt(workers: Workers, staff: Staff, pool: str) -> None:  # noqa: F811
+def test_what_tasks_log_is_kept_with_the_attempt(workers: Workers, staff: Staff, pool: str) -> None:
     workers.run("-c", "1", "-P", pool, CAPTURE_LOGS="INFO", IMPORTS=["tests.site.form_tasks"])
     if pool == "asyncio":
         task = says_async.delay("<b>")
@@ -189,7 +189,7 @@ def test_a_log_has_an_end_and_nothing_is_kept_unless_asked(workers: Workers) -> 
 # Headers
 
 
-def test_headers_lead_to_tasks_that_have_them(staff: Staff) -> None:  # noqa: F811
+def test_headers_lead_to_tasks_that_have_them(staff: Staff) -> None:
     one, other = (add.apply_async((1, 2), headers={"tenant": tenant, "token": "x"}) for tenant in ("a", "b"))
     client = staff("view_task")
     page = client.get(page_of(Task.objects.get(pk=one.id))).content.decode()
@@ -203,7 +203,7 @@ def test_headers_lead_to_tasks_that_have_them(staff: Staff) -> None:  # noqa: F8
 # Workers
 
 
-def test_a_worker_is_quieted_grown_shrunk_and_stopped(workers: Workers, staff: Staff) -> None:  # noqa: F811
+def test_a_worker_is_quieted_grown_shrunk_and_stopped(workers: Workers, staff: Staff) -> None:
     process = workers.run("-c", "1", "-n", "one@host")
     worker = Worker.objects.get()
     client = staff("view_worker", "control_worker")
@@ -229,7 +229,7 @@ def test_a_worker_is_quieted_grown_shrunk_and_stopped(workers: Workers, staff: S
     assert LogEntry.objects.count() == 5
 
 
-def test_workers_are_controlled_by_who_may_while_they_live(staff: Staff) -> None:  # noqa: F811
+def test_workers_are_controlled_by_who_may_while_they_live(staff: Staff) -> None:
     lost = new_worker(lease=-5)
     client = staff("view_worker", "control_worker")
     assert "Quiet" not in body(client, page_of(lost))
@@ -245,7 +245,7 @@ def test_workers_are_controlled_by_who_may_while_they_live(staff: Staff) -> None
 # Limits
 
 
-def test_the_queue_page_tells_its_rate_limit(staff: Staff) -> None:  # noqa: F811
+def test_the_queue_page_tells_its_rate_limit(staff: Staff) -> None:
     queue = Queue.objects.create(name="mail")
     new_task(queue="mail")
     rates.set_queue_rate_limit("mail", "10/m")

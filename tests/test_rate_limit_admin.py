@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from djqueue.models import ParkedTask, RateGate, RateLimit, Task
@@ -18,20 +16,6 @@ pytestmark = pytest.mark.django_db
 
 LIST = "/admin/djqueue/ratelimit/"
 FORM = {"kind": "1", "name": once_an_hour.name, "rate": "10/m", "strict": ""}
-
-
-@pytest.fixture
-def staff() -> Callable[..., Client]:
-    """Log in a member of the staff with these permissions."""
-
-    def log_in(*permissions: str) -> Client:
-        user = User.objects.create_user(f"staff-{uuid4()}", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return log_in
 
 
 @pytest.fixture

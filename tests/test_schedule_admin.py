@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -38,20 +36,6 @@ FORM = {
     "misfire": "2", "misfire_limit": "100", "overlap": "1", "jitter": "", "expires": "",
     "queue": "", "priority": "", "options": "{}",
 }  # fmt: skip
-
-
-@pytest.fixture
-def staff() -> Callable[..., Client]:
-    """Log in a member of the staff with these permissions."""
-
-    def log_in(*permissions: str) -> Client:
-        user = User.objects.create_user(f"staff-{uuid4()}", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return log_in
 
 
 @pytest.fixture

@@ -59,12 +59,19 @@ class Site(NamedTuple):
         connection.execute("SELECT pg_reload_conf()")
 
 
-def open_site() -> Site:
-    """Start a server, set Django up on it and migrate. It is stopped and deleted when this process ends."""
+def open_site(kept: Path | None = None) -> Site:
+    """Start a server, set Django up on it and migrate. It is stopped and deleted when this process ends.
+
+    ``kept`` is a directory for its data that is not deleted, and used as it is if it is there.
+    """
     leave_by_exit()
-    directory = Path(tempfile.mkdtemp(prefix="djqueue-benchmark-"))
-    # Exit handlers run last in, first out: this one after those with which the server is stopped.
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    if kept is None:
+        directory = Path(tempfile.mkdtemp(prefix="djqueue-benchmark-"))
+        # Exit handlers run last in, first out: this one after those with which the server is stopped.
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    else:
+        directory = kept.resolve()
+        directory.mkdir(parents=True, exist_ok=True)
     site = Site(directory, embedded_database(directory / "data"))
     os.environ[DATABASE_VARIABLE] = json.dumps(site.database)
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
+from django.db import connections
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -23,6 +24,22 @@ from .acting import carry_out, has_permission
 from .actions import ACTIONS, Action
 from .paging import LISTED
 
+# Why this shape. Each place is one probe, and only until the task is found; a list of ten thousand ids as parameters,
+# or an EXISTS that is hashed, would cost more than all of them.
+STATES = """
+SELECT
+    task.id::text,
+    coalesce(
+        (SELECT state FROM djqueue_taskresult WHERE task_id = task.id),
+        (SELECT %(running)s::smallint FROM djqueue_runningtask WHERE task_id = task.id),
+        (SELECT %(scheduled)s::smallint FROM djqueue_scheduledtask WHERE task_id = task.id),
+        (SELECT %(waiting)s::smallint FROM djqueue_waitingtask WHERE task_id = task.id),
+        (SELECT %(waiting)s::smallint FROM djqueue_parkedtask WHERE task_id = task.id),
+        %(ready)s::smallint
+    )
+FROM djqueue_task AS task
+WHERE task.id = ANY (%(ids)s::uuid[])
+"""
 EXAMPLES = 10
 CONFIRMED = "confirmed"
 
@@ -49,10 +66,11 @@ def in_list(action: Action) -> Callable[[Any, HttpRequest, QuerySet[Any]], HttpR
     return chosen
 
 
-def chosen_in_list(request: HttpRequest, queryset: QuerySet[Any]) -> Chosen:
+def chosen_in_list(request: Any, queryset: QuerySet[Any]) -> Chosen:
     """Return what is ticked, or all that match, up to as many as a list shows."""
     across = request.POST.get("select_across") == "1"
-    ids = [str(pk) for pk in queryset.values_list("pk", flat=True)[: LISTED + 1]]
+    listed = request.djqueue_listed if across else queryset.values_list("pk", flat=True)[: LISTED + 1]
+    ids = [str(pk) for pk in listed]
     again = {
         "select_across": ["1" if across else "0"],
         "index": ["0"],
@@ -80,9 +98,13 @@ def act_on_chosen(model_admin: Any, request: HttpRequest, chosen: Chosen | Query
 
 def states_of(ids: Sequence[str]) -> dict[str, State]:
     """Return where tasks stand, by id."""
-    tasks: Any = Task.objects.using(settings.DATABASE).filter(pk__in=ids)
-    rows = tasks.with_state().values_list("pk", "state_code")
-    return {str(pk): State(code) for pk, code in rows}
+    values: dict[str, Any] = {
+        "ids": list(ids),
+        **{state.name.lower(): state.value for state in (State.RUNNING, State.SCHEDULED, State.WAITING, State.READY)},
+    }
+    with connections[settings.DATABASE].cursor() as cursor:
+        cursor.execute(STATES, values)
+        return {task_id: State(code) for task_id, code in cursor.fetchall()}
 
 
 def _page(

@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -20,6 +21,7 @@ from djqueue.routing import front_of
 from djqueue.states import State
 
 from .display import STATE_WORDS
+from .lines import NEWEST
 from .paging import LISTED
 from .searching import note_bound
 
@@ -31,27 +33,35 @@ WORKERS_OFFERED = 100
 FILTERED_STATES = {state.name.lower(): state for state in State}
 
 
-def newest_in(state: State) -> list[QuerySet[Any]]:
-    """Return the narrow rows of the tasks that stand in ``state``, the newest of each table first, by its index."""
+def newest_in_line(number: int, queues: list[str] | None = None) -> RawSQL:
+    """Return what selects the ids of so many of the newest tasks in line, in some queues or in all."""
+    return RawSQL(NEWEST, (number, queues, number))  # noqa: S611 - a constant, and its parameters
+
+
+def ids_of_newest(state: State, number: int) -> Any:
+    """Return what selects the ids of so many of the newest tasks in ``state``, of each table, by its index."""
+    if state is State.READY:
+        return newest_in_line(number)
+    first, *others = [rows.values("task_id")[:number] for rows in rows_in(state)]
+    return first.union(*others, all=True) if others else first
+
+
+def rows_in(state: State) -> list[QuerySet[Any]]:
+    """Return the narrow rows of the tasks that stand in ``state``, in the order of an index: the newest first, but for
+    those in line."""
     match state:
         case State.WAITING:  # for another, or for a limit
             return [model.objects.order_by("-task_id") for model in (WaitingTask, ParkedTask)]
         case State.SCHEDULED:
             return [ScheduledTask.objects.order_by("-task_id")]
         case State.READY:
-            return [ReadyTask.objects.order_by("-task_id")]
+            return [ReadyTask.objects.order_by("queue", "priority", "seq")]
         case State.RUNNING:
             return [RunningTask.objects.order_by("-task_id")]
         case State.SUCCEEDED:
             return [TaskResult.objects.filter(state=state).order_by("-task_id")]
     # What did not succeed has an index by when it ended.
     return [TaskResult.objects.filter(state=state).exclude(state=State.SUCCEEDED).order_by("-finished_at")]
-
-
-def ids_of_newest(state: State, number: int) -> QuerySet[Any]:
-    """Return the ids of so many of them, of each table."""
-    first, *others = [rows.values("task_id")[:number] for rows in newest_in(state)]
-    return first.union(*others, all=True) if others else first
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -71,15 +81,15 @@ class StateFilter(admin.SimpleListFilter):
         if value not in FILTERED_STATES:
             raise IncorrectLookupParameters(f"unknown state: {value!r}")
         state = FILTERED_STATES[value]
-        if state is State.READY and (queue := request.GET.get(QueueFilter.parameter_name)):
+        searched = request.GET.get(SEARCH_VAR) or request.GET.get("tag")
+        if state is State.READY and (queue := request.GET.get(QueueFilter.parameter_name)) and not searched:
             # The same rows as without, by the line's only index.
-            lines = [queue, front_of(queue)]
-            return queryset.filter(pk__in=ReadyTask.objects.filter(queue__in=lines).values("task_id"))
+            return queryset.filter(pk__in=newest_in_line(LISTED + 1, [queue, front_of(queue)]))
         if not queryset.query.where and not request.GET.get(SEARCH_VAR):
             # Alone, it lists the newest of the narrow table. Were that not said here, the planner might walk all
             # tasks until it meets them.
             return queryset.filter(pk__in=ids_of_newest(state, LISTED + 1))
-        for rows in newest_in(state):
+        for rows in rows_in(state):
             if rows.using(settings.DATABASE).values_list("task_id")[LOOKED_AT : LOOKED_AT + 1]:
                 note_bound(request, LOOKED_AT, STATE_WORDS[state])
         return queryset.filter(pk__in=ids_of_newest(state, LOOKED_AT))

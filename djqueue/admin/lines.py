@@ -13,15 +13,22 @@ from djqueue.routing import FRONT, HIGHEST_PRIORITY, LOWEST_PRIORITY
 COUNTED = 10_000
 
 # Why this shape. Both looks into the line go by its primary key: the count, with the front of the line, stops after
-# COUNTED entries, and the first in line is one probe for each possible priority, so neither grows with the line. There
-# are about as many running tasks as slots, so those are counted by their own table.
+# COUNTED entries, and the first in line is one probe for each possible priority, so neither grows with the line. The
+# count asks for an order, which only that index has: without one the planner, who expects any queue to have its share
+# of the line, reads the whole table for each queue that is empty. There are about as many running tasks as slots, so
+# those are counted by their own table, and each is looked up by its key, which the LIMIT leaves as the only way.
 LINES = """
 SELECT
     asked.name,
     (
-        SELECT count(*)
-        FROM (
-            SELECT FROM djqueue_readytask WHERE queue IN (asked.name, asked.name || %(front)s) LIMIT %(counted)s + 1
+        SELECT least(count(*), %(counted)s + 1)
+        FROM unnest(ARRAY[asked.name, asked.name || %(front)s]) AS part (queue)
+        CROSS JOIN LATERAL (
+            SELECT
+            FROM djqueue_readytask AS ready
+            WHERE ready.queue = part.queue
+            ORDER BY ready.queue, ready.priority, ready.seq
+            LIMIT %(counted)s + 1
         ) AS line
     ),
     (
@@ -41,9 +48,40 @@ FROM unnest(%(queues)s::text[]) AS asked (name)
 LEFT JOIN (
     SELECT task.queue, count(*) AS tasks
     FROM djqueue_runningtask AS running
-    JOIN djqueue_task AS task ON task.id = running.task_id
+    CROSS JOIN LATERAL (SELECT queue FROM djqueue_task WHERE id = running.task_id LIMIT 1) AS task
     GROUP BY task.queue
 ) AS held ON held.queue = asked.name
+"""
+
+# Why this shape. The line has no index by task. Its lanes (queue and priority) are found by a probe each, and numbers
+# within a lane grow with time, so the newest of all are among the last of each: neither grows with the line. ``queues``
+# is null for all of them.
+NEWEST = """
+WITH RECURSIVE lane AS (
+    (SELECT queue, priority FROM djqueue_readytask ORDER BY queue, priority, seq LIMIT 1)
+    UNION ALL
+    SELECT following.queue, following.priority
+    FROM lane
+    CROSS JOIN LATERAL (
+        SELECT queue, priority
+        FROM djqueue_readytask AS ready
+        WHERE (ready.queue, ready.priority) > (lane.queue, lane.priority)
+        ORDER BY ready.queue, ready.priority, ready.seq
+        LIMIT 1
+    ) AS following
+)
+SELECT last.task_id
+FROM lane
+CROSS JOIN LATERAL (
+    SELECT task_id
+    FROM djqueue_readytask AS ready
+    WHERE ready.queue = lane.queue AND ready.priority = lane.priority
+    ORDER BY ready.queue DESC, ready.priority DESC, ready.seq DESC
+    LIMIT %s
+) AS last
+WHERE lane.queue = ANY (coalesce(%s::text[], ARRAY[lane.queue]))
+ORDER BY last.task_id DESC
+LIMIT %s
 """
 
 

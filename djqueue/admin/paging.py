@@ -68,6 +68,8 @@ class CappedChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
+        # For an action on all of them, which would read them a second time.
+        request.djqueue_listed = self.paginator.keys  # type: ignore[attr-defined]
         if not self.multi_page:
             self.result_list = self.paginator.page(1).object_list
 

@@ -85,13 +85,14 @@ class ScheduleAdmin(ModelAdmin):
     # Who may do what
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change a schedule may also switch it."""
+        """Whoever may change a schedule may also switch it. Nobody does anything to what they may not see."""
         user: Any = request.user
-        return bool(user.has_perm("djqueue.switch_schedule") or self.has_change_permission(request))
+        switches = user.has_perm("djqueue.switch_schedule") and self.has_view_permission(request)
+        return bool(switches or self.has_change_permission(request))
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         user: Any = request.user
-        return bool(user.has_perm("djqueue.run_schedule"))
+        return bool(user.has_perm("djqueue.run_schedule") and self.has_view_permission(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
         """What is declared in code would come back; it can be switched off."""

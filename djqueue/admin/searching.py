@@ -43,7 +43,7 @@ def by_contents(request: HttpRequest, queryset: QuerySet[Any], term: str) -> Que
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        wanted = json.loads(text)
+        wanted = as_json(text)
     except ValueError as error:
         messages.error(request, gettext("This is no JSON: %(error)s") % {"error": error})
         return queryset.none()
@@ -81,8 +81,23 @@ def note_bound(request: HttpRequest, number: int, state: Any = "") -> None:
         messages.info(request, said % {"count": count, "state": state})
 
 
+def as_json(text: str) -> Any:
+    """Return what JSON says. Raises ``ValueError`` for what is none, or cannot be held by PostgreSQL's ``jsonb``."""
+    value = json.loads(text, parse_constant=_no_constant)
+    held = json.dumps(value, ensure_ascii=False).replace("\\\\", "")
+    held.encode()  # fails for a lone surrogate
+    if "\\u0000" in held:
+        raise ValueError("no text may have a null character")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _containing(request: HttpRequest, queryset: QuerySet[Any], place: str, wanted: Any) -> QuerySet[Any]:
-    queryset = among_the_newest(request, queryset, LOOKED_AT)
+    if not request.GET.get("state"):  # which has a bound of its own
+        queryset = among_the_newest(request, queryset, LOOKED_AT)
     if place == "headers":
         return queryset.filter(options__contains={"headers": wanted})
     return queryset.filter(**{f"{place}__contains": wanted})

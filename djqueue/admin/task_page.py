@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.db import connections
 from django.urls import reverse
@@ -18,11 +16,10 @@ from django.utils.translation import gettext_lazy as _
 from djqueue.models import ParkedTask, RunningTask, ScheduledTask, TaskAttempt, TaskLog, TaskResult, WaitingTask, Worker
 from djqueue.observability.picture import draw
 from djqueue.observability.tree import folded, read_tree
-from djqueue.redaction import redact
 from djqueue.states import Ending, ScheduleReason, State
 from djqueue.store.gates import SEPARATOR
 
-from . import arguments, display
+from . import arguments, display, tags
 from .tracebacks import error_details
 
 ATTEMPTS_SHOWN = 50
@@ -185,26 +182,12 @@ def empty_fields(task: Any) -> set[str]:
         empty.add("progress")
     if not task.picture:
         empty.add("workflow")
-    for field, show in (("headers", headers_of), ("logs", logs_of)):
+    for field, show in (("headers", tags.shown), ("logs", logs_of)):
         if show(task) == display.EMPTY:
             empty.add(field)
     if attempts_list(task, but_the_last=task.seen["outcome"]) == display.EMPTY:
         empty.add("unsuccessful_attempts")
     return empty
-
-
-def headers_of(task: Any) -> SafeString | str:
-    """Show the headers of a task, each a link to the others that have it. What is redacted is no link."""
-    headers = task.options.get("headers") if isinstance(task.options, dict) else None
-    if not isinstance(headers, dict) or not headers:
-        return display.EMPTY
-    shown, url = redact(headers), reverse("admin:djqueue_task_changelist")
-    rows = []
-    for name, value in headers.items():
-        words = f"{name}: {json.dumps(shown[name], ensure_ascii=False)}"
-        asked = urlencode({"q": f"headers:{json.dumps({name: value}, ensure_ascii=False)}"})
-        rows.append((format_html('<a href="{}?{}">{}</a>', url, asked, words) if shown[name] == value else words,))
-    return format_html('<ul class="djqueue-headers">{}</ul>', format_html_join("", "<li>{}</li>", rows))
 
 
 def logs_of(task: Any) -> SafeString | str:

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST
 from djqueue.models import RunningTask, ScheduledTask, Task, TaskAttempt, TaskLog, TaskResult, WaitingTask
 from djqueue.states import State
 
-from . import arguments, display, task_page
+from . import arguments, display, tags, task_page
 from .acting import permitted
 from .actions import ACTIONS
 from .confirming import Chosen, act_on_chosen, in_list
@@ -81,7 +81,7 @@ class TaskChangeList(CappedChangeList):
 @admin.register(Task)
 class TaskAdmin(ReadOnlyAdmin):
     list_display = ("named", "queue", "priority", "state", "attempt", "created")
-    list_filter = (QueueFilter, AgeFilter, WorkerFilter, StateFilter)
+    list_filter = (QueueFilter, AgeFilter, tags.TagFilter, WorkerFilter, StateFilter)
     actions = tuple(in_list(action) for action in ACTIONS.values())
     actions_on_bottom = False
     list_only = ("id", "name", "queue", "priority", "created_at")
@@ -226,9 +226,9 @@ class TaskAdmin(ReadOnlyAdmin):
     def pretty_kwargs(self, task: Task) -> SafeString | str:
         return arguments.named(task)
 
-    @admin.display(description=_("headers"))
+    @admin.display(description=_("headers and stamps"))
     def headers(self, task: Task) -> SafeString | str:
-        return task_page.headers_of(task)
+        return tags.shown(task)
 
     @admin.display(description=_("options"))
     def pretty_options(self, task: Task) -> SafeString | str:

@@ -26,7 +26,7 @@ ATTEMPTS_SHOWN = 50
 
 
 def tasks(request: HttpRequest) -> dict[str, Any]:
-    """Return a page of tasks; parameters are those of the page in the admin: ``state queue worker enqueued q p``."""
+    """Return a page of tasks; parameters are those of the admin's page: ``state queue worker enqueued tag q p``."""
     change_list = listed(request, Task)
     page, pages = change_list.page_num, change_list.paginator.num_pages
     return {

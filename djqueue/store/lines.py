@@ -15,8 +15,10 @@ COUNTED = 10_000
 """Tasks of a queue that are counted."""
 
 # Queues by loose index scan: one probe of the primary key for each, however long the line is. A queue that no worker
-# has met yet has no row of its own. The front of a line counts with the line. Parked tasks have no index by queue, so
-# all of them are counted.
+# has met yet has no row of its own. The front of a line counts with the line. The count asks for an order, which only
+# the primary key has: the planner, who expects every queue to have its share, would read the whole line for each queue
+# that is empty. Parked tasks have no index by queue, so all of them are counted, each looked up by its key, which the
+# LIMIT leaves as the only way.
 QUEUES = f"""
 WITH RECURSIVE in_line AS (
     (SELECT queue FROM djqueue_readytask ORDER BY queue, priority, seq LIMIT 1)
@@ -29,7 +31,8 @@ WITH RECURSIVE in_line AS (
 ),
 held_back AS (
     SELECT task.queue, count(*) AS tasks
-    FROM djqueue_parkedtask AS parked JOIN djqueue_task AS task ON task.id = parked.task_id
+    FROM djqueue_parkedtask AS parked
+    CROSS JOIN LATERAL (SELECT queue FROM djqueue_task WHERE id = parked.task_id LIMIT 1) AS task
     GROUP BY task.queue
 ),
 known AS (
@@ -39,9 +42,17 @@ known AS (
 )
 SELECT
     known.name,
-    (SELECT count(*) FROM (
-        SELECT FROM djqueue_readytask WHERE queue IN (known.name, known.name || '{FRONT}') LIMIT %s
-    ) AS line),
+    (
+        SELECT least(count(*), %(counted)s)
+        FROM unnest(ARRAY[known.name, known.name || '{FRONT}']) AS part (queue)
+        CROSS JOIN LATERAL (
+            SELECT
+            FROM djqueue_readytask AS ready
+            WHERE ready.queue = part.queue
+            ORDER BY ready.queue, ready.priority, ready.seq
+            LIMIT %(counted)s
+        ) AS line
+    ),
     coalesce((SELECT tasks FROM held_back WHERE held_back.queue = known.name), 0),
     coalesce(held.tasks, 0),
     CASE WHEN queue.paused_until > statement_timestamp() THEN queue.paused_until END
@@ -49,7 +60,8 @@ FROM known
 LEFT JOIN djqueue_queue AS queue ON queue.name = known.name
 LEFT JOIN (
     SELECT task.queue, count(*) AS tasks
-    FROM djqueue_runningtask AS running JOIN djqueue_task AS task ON task.id = running.task_id
+    FROM djqueue_runningtask AS running
+    CROSS JOIN LATERAL (SELECT queue FROM djqueue_task WHERE id = running.task_id LIMIT 1) AS task
     GROUP BY task.queue
 ) AS held ON held.queue = known.name
 ORDER BY known.name
@@ -126,7 +138,7 @@ class Stretch(NamedTuple):
 
 def queue_lines(cursor: CursorWrapper) -> list[QueueLine]:
     """Return every queue that has tasks in line or held back, or that a worker has met."""
-    cursor.execute(QUEUES, (COUNTED,))
+    cursor.execute(QUEUES, {"counted": COUNTED})
     return [QueueLine._make(row) for row in cursor.fetchall()]
 
 

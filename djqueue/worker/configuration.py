@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -102,11 +102,11 @@ def one_of(known: tuple[str, ...], convert: Callable[[str], str]) -> Callable[[A
     return read
 
 
-def address(given: Any) -> Address | None:
-    """Return where to listen: ``PORT`` or ``HOST:PORT``."""
+def address(given: Any) -> Address:
+    """Return where to listen: ``PORT`` or ``HOST:PORT``; ``none`` is for nowhere."""
     text = str(given).strip()
     if text.lower() in ("", "none"):
-        return None
+        return Address("", 0)
     host, _, port = text.rpartition(":")
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("PORT or HOST:PORT")
@@ -133,16 +133,18 @@ OPTIONS = (
     Option("DRAIN_TIMEOUT", "--drain-timeout", duration),
     Option("HEALTH_PORT", "--health-port", address),
 )
+BEAT_OPTIONS = (Option("BEAT_HEALTH_PORT", "--health-port", address),)
+"""Those of ``runbeat``: a beat beside a worker on one host needs a port of its own."""
 
 
-def gather(command_line: Mapping[str, Any]) -> dict[str, Given]:
+def gather(command_line: Mapping[str, Any], options: Sequence[Option] = OPTIONS) -> dict[str, Given]:
     """Return what was asked for, by name of the setting: by the command line, else by the environment, else by the
     settings.
 
     ``command_line`` is keyed by flag, ``None`` for those not given. Raises ``ValueError`` naming the source of a value
     that makes no sense.
     """
-    return {option.name: _given(option, command_line.get(option.flag)) for option in OPTIONS}
+    return {option.name: _given(option, command_line.get(option.flag)) for option in options}
 
 
 def _given(option: Option, argument: Any) -> Given:
@@ -227,9 +229,10 @@ def _size(given: Mapping[str, Given], pool: str, least_and_most: Bounds | None) 
 
 
 def problems() -> list[str]:
-    """Return what is wrong with the worker's options in the settings and the environment."""
+    """Return what is wrong with the options of workers and beats in the settings and the environment."""
     try:
         build(gather({}))
+        gather({}, BEAT_OPTIONS)
     except ValueError as error:
         return [str(error)]
     return []

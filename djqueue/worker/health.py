@@ -24,10 +24,13 @@ class HealthFailed(Exception):
 
 
 class Address(NamedTuple):
-    """Where to listen; the empty host is every address of this machine."""
+    """Where to listen; the empty host is every address of this machine, and port 0, which is false, is nowhere."""
 
     host: str
     port: int
+
+    def __bool__(self) -> bool:
+        return self.port > 0
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -59,7 +62,7 @@ def live() -> Page:
 @asynccontextmanager
 async def serving(address: Address | None, pages: Pages) -> AsyncIterator[None]:
     """Answer for these pages for a block of code, if there is an address. Raises ``HealthFailed``."""
-    if address is None:
+    if not address:
         yield
         return
 
@@ -80,7 +83,7 @@ async def serving(address: Address | None, pages: Pages) -> AsyncIterator[None]:
 @contextmanager
 def serving_beside(address: Address | None, pages: Pages) -> Iterator[None]:
     """The same in a thread, for a process that has no event loop."""
-    if address is None:
+    if not address:
         yield
         return
     loop = asyncio.new_event_loop()

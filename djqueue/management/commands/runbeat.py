@@ -16,7 +16,7 @@ from djqueue.beat.start import prepare, run_beat
 from djqueue.management.argument_types import read_by
 from djqueue.management.service import ServiceCommand
 from djqueue.observability import beat_logs, logs  # noqa: F401 - the lines of a beat subscribe
-from djqueue.worker.configuration import address
+from djqueue.worker.configuration import BEAT_OPTIONS, address, gather
 from djqueue.worker.health import HealthFailed
 
 EPILOG = """
@@ -39,7 +39,8 @@ class Command(ServiceCommand):
             "--health-port",
             type=read_by(address),
             metavar="[HOST:]PORT",
-            help="answer /live and /ready there over HTTP (default: none)",
+            help="answer /live and /ready there over HTTP; also DJQUEUE_BEAT_HEALTH_PORT in the environment and "
+            'DJQUEUE["BEAT_HEALTH_PORT"] (default: none)',
         )
         parser.add_argument(
             "-l",
@@ -53,13 +54,14 @@ class Command(ServiceCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         logs.configure(options["loglevel"])
         try:
+            given = gather({"--health-port": options["health_port"]}, BEAT_OPTIONS)
             prepare()
-        except ImproperlyConfigured as error:
+        except (ImproperlyConfigured, ValueError) as error:
             raise CommandError(str(error)) from None
         self.check_database()
         if not options["once"]:
             try:
-                run_beat(options["health_port"])
+                run_beat(given["BEAT_HEALTH_PORT"].value)
             except HealthFailed as error:
                 raise CommandError(str(error)) from None
             return

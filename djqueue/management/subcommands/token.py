@@ -9,14 +9,15 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
-from djqueue.api.tokens import make_token
+from djqueue.api.tokens import id_of, make_token
 
 HELP = "make a token with which a machine uses the JSON API"
 
 DESCRIPTION = """\
 Prints a token that stands for a user of the staff. It is stored nowhere: it
 ends by itself, when the user's password changes, or when the user is made
-inactive. What it may do is what the user may do in the admin.
+inactive. What it may do is what the user may do in the admin. Its id goes to
+stderr: in DJQUEUE["REVOKED_TOKENS"] that ends this token and no other.
 """
 EXAMPLES = """\
 examples:
@@ -42,6 +43,8 @@ def run(command: BaseCommand, options: dict[str, Any]) -> None:
         raise CommandError(f"expected {options['username']} to be active and of the staff: others cannot use the API")
     try:
         valid = timedelta(days=options["days"])
-        command.stdout.write(make_token(user, valid, read_only=options["read_only"]))
+        token = make_token(user, valid, read_only=options["read_only"])
     except (OverflowError, ValueError):
         raise CommandError(f"expected --days to be above 0, got: {options['days']:g}") from None
+    command.stdout.write(token)
+    command.stderr.write(f"its id is {id_of(token)}")
