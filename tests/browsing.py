@@ -65,7 +65,9 @@ def visit(browser: Any, site: LiveServer) -> Iterator[Callable[[str], Any]]:
         return browser
 
     complaints(browser)
-    with override_settings(DJQUEUE={**settings.DJQUEUE, "ENQUEUE_BY_HAND": ["tests.site.form_tasks.*"]}):
+    # Of a worker that only is a row it is not to be said soon that it is late.
+    given = {"ENQUEUE_BY_HAND": ["tests.site.form_tasks.*"], "HEARTBEAT": 100, "LEASE": 600}
+    with override_settings(DJQUEUE={**settings.DJQUEUE, **given}):
         yield go
     assert complaints(browser) == []
     # A page that asks again and again would ask during the next test.
@@ -90,7 +92,7 @@ def until(browser: Any, condition: Callable[[], Any]) -> Any:
     from selenium.webdriver.support.ui import WebDriverWait
 
     ignored = [StaleElementReferenceException, NoSuchElementException]
-    return WebDriverWait(browser, 20, ignored_exceptions=ignored).until(lambda _: condition())
+    return WebDriverWait(browser, 20, poll_frequency=0.05, ignored_exceptions=ignored).until(lambda _: condition())
 
 
 def photograph(browser: Any, name: str) -> None:
@@ -132,7 +134,8 @@ def barriers(browser: Any, script: Path, within: str) -> list[str]:
     found = browser.execute_cdp_cmd(
         "Runtime.evaluate",
         {
-            "expression": f"axe.run({context}, {{resultTypes: ['violations']}}).then(found => JSON.parse(JSON.stringify(found.violations)))",
+            "expression": f"axe.run({context}, {{resultTypes: ['violations']}})"
+            ".then(found => JSON.parse(JSON.stringify(found.violations)))",
             "awaitPromise": True,
             "returnByValue": True,
         },
@@ -142,3 +145,65 @@ def barriers(browser: Any, script: Path, within: str) -> list[str]:
         for one in found["result"]["value"]
         if one["impact"] in SERIOUS
     ]
+
+
+def press(browser: Any, text: str) -> None:
+    """Click the button, or the link that looks like one, that says so; wait for the page that it leads to."""
+    from selenium.webdriver.common.by import By
+
+    said = f"normalize-space()='{text}'"
+    xpath = (
+        f"//*[@id='content']//button[{said}] | //*[@id='content']//a[{said}] | //input[@type='submit'][@value='{text}']"
+    )
+    until(browser, lambda: browser.find_elements(By.XPATH, xpath))
+    old = browser.find_element(By.TAG_NAME, "html")
+    browser.find_elements(By.XPATH, xpath)[-1].click()
+    until(browser, lambda: has_gone(old))
+
+
+def has_gone(element: Any) -> bool:
+    """Whether another page has taken the place of this element's."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    try:
+        element.is_enabled()
+    except StaleElementReferenceException:
+        return True
+    return False
+
+
+def told(browser: Any, text: str) -> bool:
+    """Wait until a message of the admin, which writes its first letter large, contains this."""
+    from selenium.webdriver.common.by import By
+
+    def found() -> bool:
+        return text.lower() in browser.find_element(By.CSS_SELECTOR, ".messagelist").text.lower()
+
+    return bool(until(browser, found))
+
+
+def write(browser: Any, **fields: str) -> None:
+    """Type texts into the fields of these names, in place of what is there; choose them in lists."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    for name, text in fields.items():
+        field = until(browser, lambda name=name: browser.find_element(By.NAME, name))
+        if field.tag_name == "select":
+            Select(field).select_by_value(text)
+        else:
+            field.clear()
+            field.send_keys(text)
+
+
+def choose(browser: Any, action: str, *, everything: bool = False) -> None:
+    """Tick all rows of a list, all that match where ``everything`` is so, and choose what is to be done to them."""
+    from selenium.webdriver.common.by import By
+
+    browser.find_element(By.ID, "action-toggle").click()
+    if everything:
+        browser.find_element(By.CSS_SELECTOR, ".actions .question a").click()
+    write(browser, action=action)
+    old = browser.find_element(By.TAG_NAME, "html")
+    browser.find_element(By.CSS_SELECTOR, "button[name=index]").click()
+    until(browser, lambda: has_gone(old))

@@ -69,7 +69,8 @@ LATE = (
 ERRORS = (
     ("shop.tasks.charge_card", "payments", 23, "CardDeclined", "shop.payments", DECLINED,
      "order 48213 of customer 917 was declined by the issuer"),
-    ("shop.mail.send_receipt", "mail", 9, "ConnectionRefusedError", "builtins", REFUSED, "[Errno 111] Connection refused"),
+    ("shop.mail.send_receipt", "mail", 9, "ConnectionRefusedError", "builtins", REFUSED,
+     "[Errno 111] Connection refused"),
     (LONG_NAME, LONG_QUEUE, 2, "TimeLimitExceeded", "djqueue.exceptions", LATE, "110 s"),
 )  # fmt: skip
 SCHEDULES: tuple[dict[str, Any], ...] = (
@@ -126,7 +127,8 @@ def _statistics() -> None:
             counted(
                 timedelta(minutes=minute), name=name, queue=queue, succeeded=wave // (2 if bad else 1),
                 failed=wave // 9 if bad else minute * (place + 3) % 11 // 9, retried=wave // 5 if bad else minute % 3,
-                lost=int(minute == 37 and place == 0), waits=[wait * (3 if bad else 1 + minute % 4 / 9) for wait in waits],
+                lost=int(minute == 37 and place == 0),
+                waits=[wait * (3 if bad else 1 + minute % 4 / 9) for wait in waits],
                 runs=[run * (1 + minute % 5 / 7) for run in runs],
             )  # fmt: skip
 
@@ -135,13 +137,13 @@ def _workers() -> list[Worker]:
     now = timezone.now()
     kinds = (
         ("payments@web-03.fra1.shop.example.net", "payments,mail,default", "processes", 8, 0, 4),
-        ("media@gpu-01.fra1.shop.example.net", "media", "threads", 16, 9, 30),
-        ("everything@web-04.fra1.shop.example.net", "*", "async", 200, 95, -20),
+        ("media@gpu-01.fra1.shop.example.net", "media", "threads", 16, 260, 30),
+        ("everything@web-04.fra1.shop.example.net", "*", "async", 200, 1900, -20),
     )
     return [
         Worker.objects.create(
             name=name, host=name.split("@")[1], pid=4711 + place, queues=queues, pool=pool, concurrency=slots,
-            version="1.2.3", succeeded=184_223 // (place + 1), failed=312 // (place + 1), running=2 if place == 0 else 0,
+            version="1.2.3", succeeded=184_223 // (place + 1), failed=312 // (place + 1), running=0 if place else 2,
             started_at=now - timedelta(days=3, hours=place), heartbeat_at=now - timedelta(seconds=silent),
             lease_until=now + timedelta(seconds=3600 if lease > 0 else lease),
         )
@@ -231,6 +233,7 @@ def _workflows() -> Task:
     }
     for old, new in named.items():
         Task.objects.filter(name=old).update(name=new)
+    Task.objects.filter(name__in=named.values()).update(created_at=timezone.now() - timedelta(seconds=20))
     last = Task.objects.get(pk=broken.id)
     error = {
         "exc_type": "OSError",

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from djqueue.admin import failures, filters
 from djqueue.admin.actions import ACTIONS
-from djqueue.admin.charts import Series, bars, chart, lines, nice_top
+from djqueue.admin.charts import Series, bars, chart, lines, nice_time, nice_top
 from djqueue.admin.figures import SPANS, read_overview
 from djqueue.admin.overview import read_queues
 from djqueue.admin.paging import LISTED
@@ -104,6 +104,14 @@ def test_a_span_in_which_nothing_happened() -> None:
 )
 def test_the_edge_of_a_chart_is_a_round_number(highest: float, top: float) -> None:
     assert nice_top(highest) == pytest.approx(top)
+
+
+@pytest.mark.parametrize(
+    ("highest", "top"),
+    [(0, 1), (0.3, 0.5), (45, 50), (51, 60), (61, 120), (170, 300), (3601, 7200), (86400, 86400), (90000, 172800)],
+)
+def test_the_edge_of_a_chart_of_times_is_a_round_time(highest: float, top: float) -> None:
+    assert nice_time(highest) == pytest.approx(top)
 
 
 def test_a_chart_is_an_svg_that_says_its_numbers() -> None:

@@ -28,7 +28,9 @@ def test_the_policy_is_in_force(visit: Callable[[str], Any]) -> None:
 
 def fits(page: Any) -> bool:
     """Whether nothing is wider than the window."""
-    return bool(page.execute_script("return document.documentElement.scrollWidth <= innerWidth"))
+    return bool(
+        page.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    )
 
 
 def test_every_page_fits_and_is_open_to_all_in_both_themes(browser: Any, visit: Callable[[str], Any]) -> None:

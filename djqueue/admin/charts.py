@@ -11,6 +11,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 HEIGHT = 100
 BAR = 0.8
+ROUND = tuple(60.0 * minutes for minutes in (1, 2, 5, 10, 20, 30, 60, 120, 240, 480, 720, 1440))
+"""Seconds that are round as lengths of time, from a minute to a day."""
 
 
 class Series(NamedTuple):
@@ -27,6 +29,14 @@ def nice_top(highest: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(highest))
     return next(top for factor in (1, 2, 5, 10) if (top := factor * power) >= highest * 0.999999)
+
+
+def nice_time(highest: float) -> float:
+    """Return the least round length of time, in seconds, that is not below ``highest``; its half is round too."""
+    if highest <= ROUND[0] * 5 / 6:
+        return nice_top(highest)
+    longer = next((top for top in ROUND if top >= highest), None)
+    return longer or ROUND[-1] * nice_top(highest / ROUND[-1])
 
 
 def bars(series: Sequence[Series]) -> tuple[SafeString, float]:
@@ -48,8 +58,8 @@ def bars(series: Sequence[Series]) -> tuple[SafeString, float]:
 
 
 def lines(series: Sequence[Series]) -> tuple[SafeString, float]:
-    """Return a line for each series, broken where a value is missing, and the value of their upper edge."""
-    top = nice_top(max((value for one in series for value in one.values if value is not None), default=0))
+    """Return a line for each series of seconds, broken where one is missing, and the seconds of their upper edge."""
+    top = nice_time(max((value for one in series for value in one.values if value is not None), default=0))
     shapes = []
     for one in series:
         path, drawing = [], False

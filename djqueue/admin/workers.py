@@ -66,7 +66,7 @@ class WorkerAdmin(SteppedAdmin):
     ordering = ("name", "pk")
     fields = (
         "name", "host", "pid", "version", "lease", "heartbeat_age", "started", "queues", "pool", "processes",
-        "concurrency", "draining", "running", "succeeded", "failed", "lost", "held",
+        "concurrency", "running", "succeeded", "failed", "lost", "held",
     )  # fmt: skip
     readonly_fields = fields
 
