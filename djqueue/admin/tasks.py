@@ -80,7 +80,7 @@ class TaskChangeList(CappedChangeList):
 
 @admin.register(Task)
 class TaskAdmin(ReadOnlyAdmin):
-    list_display = ("named", "queue", "priority", "state", "attempt", "created")
+    list_display = ("named", "state", "queue", "priority", "attempt", "created")
     list_filter = (QueueFilter, AgeFilter, WorkerFilter, StateFilter)
     actions = tuple(in_list(action) for action in ACTIONS.values())
     actions_on_bottom = False
