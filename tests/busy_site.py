@@ -103,12 +103,11 @@ def fill() -> dict[str, str]:
     Binding.objects.create(exchange=exchange, routing_key="order.*.paid", queue="mail")
     schedules = [Schedule.objects.create(**values) for values in SCHEDULES]
     return {
-        "index": ADMIN, "dashboard": DASHBOARD, "dashboard-day": f"{DASHBOARD}?span=24h",
-        "tasks": TASKS, "tasks-failed": f"{TASKS}?state=failed", "tasks-scheduled": f"{TASKS}?state=scheduled",
-        "tasks-search": f"{TASKS}?q=%7B%22order%22%3A%2048213%7D",
+        "index": ADMIN, "dashboard": DASHBOARD,
+        "tasks": TASKS, "tasks-failed": f"{TASKS}?state=failed",
         "task-failed": page_of(failed), "task-running": page_of(running), "task-scheduled": page_of(scheduled),
         "task-succeeded": page_of(succeeded), "task-workflow": page_of(step),
-        "failures": FAILURES, "workflows": WORKFLOWS, "enqueue-list": f"{TASKS}enqueue/", "enqueue": ENQUEUE,
+        "failures": FAILURES, "workflows": WORKFLOWS, "enqueue": ENQUEUE,
         "results": f"{ADMIN}taskresult/", "result": f"{ADMIN}taskresult/{failed.pk}/change/",
         "queues": f"{ADMIN}queue/", "queue": page_of(Queue.objects.get(name=LONG_QUEUE)),
         "workers": f"{ADMIN}worker/", "worker": page_of(workers[0]),
@@ -177,7 +176,7 @@ def _lines() -> None:
         Queue.objects.create(name=name)
     pause(queue=LONG_QUEUE, until=timezone.now() + timedelta(hours=2))
     for place, (name, queue, rate, *_times) in enumerate(BUSY):
-        for number in range(rate // 9 + 2):
+        for number in range(rate // 20 + 2):
             _task(name, queue, State.READY, ago=timedelta(seconds=3 + number), priority=place % 2 * 10)
         for number in range(2):
             _task(name, queue, State.SCHEDULED, ago=timedelta(minutes=number + 2))
