@@ -19,6 +19,7 @@ from djqueue.models import (
     ReadyTask,
     Statistic,
     Task,
+    TaskLog,
     TaskResult,
     Worker,
 )
@@ -111,7 +112,7 @@ def test_an_action_on_all_that_match(visit: Visit) -> None:
 
 
 def test_a_task_is_enqueued_by_hand_and_tells_what_it_logged(visit: Visit, workers: Workers) -> None:
-    workers.start("-c", "1", CAPTURE_LOGS="INFO")
+    workers.start("-c", "1", CAPTURE_LOGS="INFO", IMPORTS=["tests.site.form_tasks"])
     page = visit(TASKS)
     press(page, "Enqueue a task")
     press(page, many_kinds.name)
@@ -130,7 +131,7 @@ def test_a_task_is_enqueued_by_hand_and_tells_what_it_logged(visit: Visit, worke
     write(page, arg_words="hello <b>")
     press(page, "Enqueue")
     task = Task.objects.get(name=says.name)
-    eventually(lambda: TaskResult.objects.filter(task=task).exists(), what="its result")
+    eventually(lambda: TaskLog.objects.filter(task_id=task.pk).exists(), what="its log")
     page.refresh()
     assert "plain hello <b>" in text_of(page, ".field-captured_logs")
     assert "own hello <b>" in text_of(page, ".field-captured_logs")
