@@ -133,8 +133,8 @@ def test_a_task_is_enqueued_by_hand_and_tells_what_it_logged(visit: Visit, worke
     task = Task.objects.get(name=says.name)
     eventually(lambda: TaskLog.objects.filter(task_id=task.pk).exists(), what="its log")
     page.refresh()
-    assert "plain hello <b>" in text_of(page, ".field-captured_logs")
-    assert "own hello <b>" in text_of(page, ".field-captured_logs")
+    assert "plain hello <b>" in text_of(page, ".field-logs")
+    assert "own hello <b>" in text_of(page, ".field-logs")
 
 
 def test_what_failed_is_retried_in_a_group_and_in_a_workflow(visit: Visit, workers: Workers) -> None:
