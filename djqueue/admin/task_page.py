@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -191,6 +191,12 @@ def empty_fields(task: Any) -> set[str]:
     if attempts_list(task, but_the_last=task.seen["outcome"]) == display.EMPTY:
         empty.add("unsuccessful_attempts")
     return empty
+
+
+def without(fields: Iterable[Any], hidden: Collection[str]) -> tuple[Any, ...]:
+    """Return the fields of a fieldset, in which a tuple is a row, but for some."""
+    rows = (f if isinstance(f, str) else tuple(one for one in f if one not in hidden) for f in fields)
+    return tuple(row for row in rows if row and row not in hidden)
 
 
 def headers_of(task: Any) -> SafeString | str:
