@@ -58,6 +58,8 @@ $(INSTALLED): requirements.txt pyproject.toml $(OUTDATED)
 	@rm -rf '$(VENV).old' && if test -e '$(VENV)'; then mv '$(VENV)' '$(VENV).old' && rm -rf '$(VENV).old'; fi
 	@'$(PYTHON)' -m venv '$(VENV)'
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(DJANGO),'$(DJANGO)')
+	@# For the axe.min.js in it; without what it needs, a browser driver of 45 MB (docs/decisions/0001-dependencies.md).
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'axe-playwright-python==0.1.8'
 	@echo '$(WANTED)' > '$@'
 
 $(DEV_INSTALLED): $(INSTALLED)

@@ -21,7 +21,7 @@ from djqueue.doctor import check_invariants
 from djqueue.records import Lane
 from djqueue.store.workers import WorkerRow, register
 
-from .browsing import browser  # noqa: F401 - a fixture
+from .browsing import browser, site, visit  # noqa: F401 - fixtures
 from .worker_process import Kept, KeptWorker, Notes, Workers, running_workers
 
 DEFAULT = Lane("default", 0)

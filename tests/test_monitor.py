@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from djqueue.admin import failures, filters
 from djqueue.admin.actions import ACTIONS
-from djqueue.admin.charts import Series, bars, chart, lines, nice_top
+from djqueue.admin.charts import Series, bars, chart, decades, lines, nice_top
 from djqueue.admin.figures import SPANS, read_overview
 from djqueue.admin.overview import read_queues
 from djqueue.admin.paging import LISTED
@@ -90,9 +90,25 @@ def test_the_edge_of_a_chart_is_a_round_number(highest: float, top: float) -> No
     assert nice_top(highest) == pytest.approx(top)
 
 
+@pytest.mark.parametrize(
+    ("times", "ticks"),
+    [
+        ([], [0.01, 0.001]),
+        ([0], [0.01, 0.001]),
+        ([1], [10, 1]),
+        ([0.2, 31.5], [100, 10, 1, 0.1]),
+        ([0.02, 90], [100, 10, 1, 0.1, 0.01]),
+        ([0.004, 90], [100, 1, 0.01, 0.0001]),
+        ([0.004, 90000], [100_000, 1000, 10, 0.1, 0.001]),
+    ],
+)
+def test_times_are_drawn_on_a_scale_of_powers_of_ten(times: list[float], ticks: list[float]) -> None:
+    assert decades(times) == pytest.approx(ticks)
+
+
 def test_a_chart_is_an_svg_that_says_its_numbers() -> None:
     series = [Series("failed", HOSTILE, [1, None, 3]), Series("lost", "lost", [1, 0, 0])]
-    text = chart("t", series, bars, labels=["a", "b", "c"], shown=str, summary="4 in all")
+    text = chart("t", series, bars, labels=["a", "b", "c"], shown=str, ticked=str, summary="4 in all")
     assert HOSTILE not in text
     svg = ElementTree.fromstring(text[text.index("<svg") : text.index("</svg>") + len("</svg>")])
     assert svg.attrib["aria-label"] == "4 in all"
@@ -102,9 +118,9 @@ def test_a_chart_is_an_svg_that_says_its_numbers() -> None:
 
 
 def test_a_line_is_broken_where_there_is_nothing() -> None:
-    drawing, top = lines([Series("p50", "", [1.0, None, 0.5, 0.5])])
-    assert top == 1
-    assert 'd="M0.1 0.00H0.9M2.1 50.00H2.9L3.1 50.00H3.9"' in drawing
+    drawing, ticks = lines([Series("p50", "", [1.0, None, 0.1, 0.01, 0.01])])
+    assert ticks == pytest.approx([1, 0.1, 0.01])
+    assert 'd="M0.1 0.00H0.9M2.1 50.00H2.9L3.1 100.00H3.9L4.1 100.00H4.9"' in drawing
 
 
 # The dashboard

@@ -140,19 +140,19 @@ def drawn(figures: Overview) -> list[SafeString]:
     return [
         charts.chart(
             gettext("Succeeded %(each)s") % each, [counted("succeeded", _("succeeded"))], charts.bars,
-            labels=labels, shown=compact,
+            labels=labels, shown=compact, ticked=compact,
             summary=gettext("%(count)s succeeded in all") % {"count": count(total.succeeded)},
         ),
         charts.chart(
             gettext("Went wrong %(each)s") % each,
             [counted("failed", _("failed")), counted("lost", _("lost")), counted("retried", _("retried"))],
-            charts.bars, labels=labels, shown=compact,
+            charts.bars, labels=labels, shown=compact, ticked=compact,
             summary=gettext("%(failed)s failed, %(lost)s lost, %(retried)s retried in all")
             % {name: count(getattr(total, name)) for name in ("failed", "lost", "retried")},
         ),
         *(
             charts.chart(
-                title, both(which), charts.lines, labels=labels, shown=duration,
+                title, both(which), charts.lines, labels=labels, shown=duration, ticked=tick,
                 summary=gettext("95 %% took at most %(p95)s, half at most %(p50)s")
                 % {"p95": duration(getattr(total, which)(95)), "p50": duration(getattr(total, which)(50))},
             )
@@ -206,6 +206,11 @@ def short(number: float) -> str:
     """Return a number with one decimal, or none where that is zero."""
     rounded = round(number, 1)
     return number_format(int(rounded) if rounded == int(rounded) else rounded)
+
+
+def tick(seconds: float) -> str:
+    """Return a power of ten, as it stands beside a scale."""
+    return f"{seconds * 1000:g} ms" if seconds < 1 else f"{number_format(seconds, 0, force_grouping=True)} s"
 
 
 def duration(seconds: Any) -> str:

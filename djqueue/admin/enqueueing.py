@@ -122,7 +122,8 @@ def _field(parameter: inspect.Parameter, hint: Any) -> forms.Field:
     """Return the field for a parameter: a text for a text, a number for a number, else JSON."""
     required = parameter.default is parameter.empty
     hint, optional = _without_none(hint)
-    said = "" if required else _("Empty: %(default)r.") % {"default": parameter.default}
+    default = parameter.default.value if isinstance(parameter.default, Enum) else parameter.default
+    said = "" if required else _("Empty: %(default)r.") % {"default": default}
     common: dict[str, Any] = {
         "label": parameter.name, "required": required and not optional, "help_text": said, "label_suffix": "",
     }  # fmt: skip

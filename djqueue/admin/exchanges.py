@@ -49,6 +49,9 @@ class ExchangeAdmin(ModelAdmin):
     ordering = ("name",)
     inlines = (BindingInline,)
 
+    class Media:
+        css = {"all": ["djqueue/admin.css"]}
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Exchange]:
         rows = super().get_queryset(request).using(settings.DATABASE)
         return rows.annotate(number_of_bindings=Count("bindings"))

@@ -100,16 +100,27 @@ def count_parked(limits: Sequence[RateLimit]) -> list[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
+class KindFilter(admin.ChoicesFieldListFilter):
+    """Its title is said after "By"."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = _("kind")
+
+
 @admin.register(RateLimit)
 class RateLimitAdmin(ModelAdmin):
     form = RateLimitForm
     list_display = ("name", "kind", "holds", "rate", "declared", "strict", "parked")
-    list_filter = ("kind",)
+    list_filter = (("kind", KindFilter),)
     search_fields = ("name",)
     ordering = ("kind", "name")
     readonly_fields = ("declared", "holds", "parked", "changed")
     fields = ("kind", "name", "rate", "strict", "declared", "holds", "parked", "changed")
     show_full_result_count = False
+
+    class Media:
+        css = {"all": ["djqueue/admin.css"]}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RateLimit]:
         return super().get_queryset(request).using(settings.DATABASE)

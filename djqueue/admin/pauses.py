@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from djqueue.conf import settings
@@ -25,7 +26,7 @@ class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
     """Empty means until it is resumed."""
 
     until = forms.SplitDateTimeField(
-        label=_("until"),
+        label=capfirst(_("until")),
         required=False,
         widget=AdminSplitDateTime,
         help_text=_("Empty: until the pause is deleted."),

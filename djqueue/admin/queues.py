@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import flatten, quote
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.core.exceptions import ValidationError
 from django.db import connections
@@ -96,8 +96,8 @@ class QueueAdmin(SteppedAdmin):
     steps = STEPS
     list_display = ("name", "paused", "limit", "ready", "oldest", "running")
     ordering = ("name",)
-    fields = ("name", "paused", "limit", "held_back", "ready", "oldest", "running", "first_seen")
-    readonly_fields = fields
+    fields = (("name", "paused", "limit", "held_back"), ("ready", "oldest", "running", "first_seen"))
+    readonly_fields = tuple(flatten(fields))
 
     def fits(self, request: HttpRequest, step: Step, row: Any) -> bool:
         paused = row.paused_until is not None and row.paused_until > timezone.now()

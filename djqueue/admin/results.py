@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import flatten
 from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -38,8 +39,8 @@ class TaskResultAdmin(ReadOnlyAdmin):
     ordering = ("-finished_at",)
     search_fields = ("=task_id",)
     search_help_text = _("The whole id of a task.")
-    fields = ("task", "name", "queue", "created", "waited", "outcome")
-    readonly_fields = fields
+    fields = ("task", ("name", "queue", "created", "waited"), "outcome")
+    readonly_fields = tuple(flatten(fields))
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -188,6 +188,12 @@ def empty_fields(task: Any) -> set[str]:
     if attempts_list(task, but_the_last=task.seen["outcome"]) == display.EMPTY:
         empty.add("unsuccessful_attempts")
     return empty
+
+
+def without(fields: Iterable[Any], hidden: Collection[str]) -> tuple[Any, ...]:
+    """Return the fields of a fieldset, in which a tuple is a row, but for some."""
+    rows = (f if isinstance(f, str) else tuple(one for one in f if one not in hidden) for f in fields)
+    return tuple(row for row in rows if row and row not in hidden)
 
 
 def logs_of(task: Any) -> SafeString | str:

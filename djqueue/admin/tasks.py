@@ -6,7 +6,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.db.models import Max, OuterRef, QuerySet, SmallIntegerField, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -80,7 +80,7 @@ class TaskChangeList(CappedChangeList):
 
 @admin.register(Task)
 class TaskAdmin(ReadOnlyAdmin):
-    list_display = ("named", "queue", "priority", "state", "attempt", "created")
+    list_display = ("named", "state", "queue", "priority", "attempt", "created")
     list_filter = (QueueFilter, AgeFilter, tags.TagFilter, WorkerFilter, StateFilter)
     actions = tuple(in_list(action) for action in ACTIONS.values())
     actions_on_bottom = False
@@ -94,13 +94,13 @@ class TaskAdmin(ReadOnlyAdmin):
         'such as {"order": 17}, ["Berlin"] or headers:{"tenant": "x"}.'
     )
     fieldsets = (
-        (None, {"fields": ("id", "name", "state", "place", "queue", "priority", "attempt", "created")}),
+        (None, {"fields": (("name", "id"), ("state", "place", "queue", "priority", "attempt", "created"))}),
         (_("Life"), {"fields": ("progress", "timeline")}),
         (_("Outcome"), {"fields": ("outcome", "unsuccessful_attempts", "logs")}),
         (_("Call"), {"fields": ("pretty_args", "pretty_kwargs", "headers", "pretty_options")}),
         (_("Workflow"), {"fields": ("workflow",)}),
-        (_("Limits"), {"fields": ("expires", "max_retries")}),
-        (_("Family"), {"fields": ("parent", "root", "group_id", "group_index", "workflow_id")}),
+        (_("Limits"), {"fields": (("expires", "max_retries"),)}),
+        (_("Family"), {"fields": (("parent", "root"), ("group_id", "group_index", "workflow_id"))}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -133,13 +133,13 @@ class TaskAdmin(ReadOnlyAdmin):
         if obj is not None:
             hidden |= task_page.empty_fields(obj)
         shown = [
-            (title, {**options, "fields": tuple(f for f in options["fields"] if f not in hidden)})
+            (title, {**options, "fields": task_page.without(options["fields"], hidden)})
             for title, options in super().get_fieldsets(request, obj)
         ]
         return [fieldset for fieldset in shown if fieldset[1]["fields"]]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return tuple(f for _title, options in self.get_fieldsets(request, obj) for f in options["fields"])
+        return tuple(flatten_fieldsets(self.get_fieldsets(request, obj)))
 
     # What is done
 

@@ -157,11 +157,16 @@ def _frames(frames: Iterable[Frame]) -> Iterator[tuple[SafeString]]:
 
 
 def _frame(frame: Frame) -> SafeString:
+    """The marks below the code are apart, because they say nothing where that is too wide for one line."""
+    code, _newline, last = frame.source.rpartition("\n")
+    if not code or set(last) - set(" ~^"):
+        code, last = frame.source, ""
     return format_html(
-        '<code title="{}">{}:{}</code> <strong>{}</strong><pre>{}</pre>',
+        '<code title="{}">{}:{}</code> <strong>{}</strong><pre>{}{}</pre>',
         frame.path,
         frame.short,
         frame.line,
         frame.function,
-        frame.source,
+        code,
+        format_html('<span class="djqueue-marks">\n{}</span>', last) if last else "",
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import flatten
 from django.db.models import DurationField, ExpressionWrapper, F, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
@@ -65,10 +66,13 @@ class WorkerAdmin(SteppedAdmin):
     )  # fmt: skip
     ordering = ("name", "pk")
     fields = (
-        "name", "host", "pid", "version", "lease", "heartbeat_age", "started", "queues", "pool", "processes",
-        "concurrency", "draining", "running", "succeeded", "failed", "lost", "held",
-    )  # fmt: skip
-    readonly_fields = fields
+        ("name", "host", "pid", "version"),
+        ("lease", "heartbeat_age", "started"),
+        ("queues", "pool", "processes", "concurrency"),
+        ("running", "succeeded", "failed", "lost"),
+        "held",
+    )
+    readonly_fields = tuple(flatten(fields))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset: QuerySet[Any] = super().get_queryset(request)
