@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import is_aware, localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -67,6 +68,12 @@ def labelled(kind: str, symbol: str, word: str) -> SafeString:
         symbol,
         word,
     )
+
+
+def breakable(name: str) -> SafeString:
+    """Return a dotted name that is broken between its words where it is too long for its place."""
+    words = re.findall(r"[^._]+[._]*|[._]+", name)
+    return format_html_join(mark_safe("<wbr>"), "{}", ((word,) for word in words))
 
 
 def pretty_json(value: Any) -> SafeString:

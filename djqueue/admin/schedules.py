@@ -220,7 +220,9 @@ class ScheduleAdmin(ModelAdmin):
     @admin.display(description=_("name"), ordering="name")
     def named(self, schedule: Schedule) -> SafeString:
         """The name, and below it the task."""
-        return format_html('{}<br><small class="djqueue-quiet">{}</small>', schedule.name, schedule.task)
+        return format_html(
+            '{}<br><small class="djqueue-quiet">{}</small>', schedule.name, display.breakable(schedule.task)
+        )
 
     @admin.display(description=_("when"), ordering="kind")
     def when(self, schedule: Schedule) -> str:

@@ -188,7 +188,7 @@ class TaskAdmin(ReadOnlyAdmin):
     @admin.display(description=_("task"))
     def named(self, task: Task) -> SafeString:
         """The name, and below it the id."""
-        return format_html('{}<br><small class="djqueue-quiet">{}</small>', task.name, task.pk)
+        return format_html('{}<br><small class="djqueue-quiet">{}</small>', display.breakable(task.name), task.pk)
 
     @admin.display(description=_("attempt"))
     def attempt(self, task: Any) -> int:
