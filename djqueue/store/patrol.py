@@ -22,7 +22,8 @@ SLOTS = BATCH + MOST_SLOTS
 IDLE = 60.0
 """Seconds after which what is known of the tokens of a gate is forgotten, if it is not used."""
 
-# Nobody is to wait for a token only to be told that it is too late: the worker that claims the task ends it.
+# Nobody is to wait for a token only to be told that it is too late: the worker that claims the task ends it. Tasks are
+# looked up one by one: for the few that are late a join may be planned as a walk through all tasks.
 EXPIRED = f"""
 WITH late AS (
     DELETE FROM djqueue_parkedtask
@@ -37,7 +38,8 @@ WITH late AS (
 )
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
 SELECT task.queue || '{FRONT}', task.priority, task.id, late.attempt
-FROM late JOIN djqueue_task AS task ON task.id = late.task_id
+FROM late
+CROSS JOIN LATERAL (SELECT id, queue, priority FROM djqueue_task WHERE id = late.task_id LIMIT 1) AS task
 """
 
 # Whose attempt is scheduled or waits for others has given its slot back, unless it is one of an ordered stream. There
