@@ -1,0 +1,38 @@
+"""What the statement reads that tells producers of exchanges: each exchange and each binding, once."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from djqueue.models import Binding, Exchange
+from djqueue.store.bindings import read_exchanges
+
+from .rows_read import STATISTICS, by_call
+
+EXCHANGES, EACH = 40, 25
+PLANNING = 10
+"""Rows that the planner may look at to know the least and the greatest key."""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_each_exchange_and_binding_is_read_once(statistics: str) -> None:
+    def analyse() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE djqueue_exchange; ANALYZE djqueue_binding")
+
+    if statistics == "analysed when empty":
+        analyse()
+    exchanges = Exchange.objects.bulk_create(Exchange(name=f"e{n}", kind="topic") for n in range(EXCHANGES))
+    Binding.objects.bulk_create(
+        Binding(exchange=exchange, routing_key=f"{n}.#", queue=f"q{n}") for exchange in exchanges for n in range(EACH)
+    )
+    if statistics == "analysed":
+        analyse()
+
+    assert by_call(lambda: read_exchanges(connection)) <= EXCHANGES + EXCHANGES * EACH + PLANNING
+
+    assert {name: len(bindings) for name, (_, bindings) in read_exchanges(connection).items()} == {
+        exchange.name: EACH for exchange in exchanges
+    }
