@@ -6,10 +6,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from djqueue.routing.topics import Bound
 
+# Both tables whole, once. On tables that were analysed while empty, a join read all bindings again for each exchange.
 READ = """
-SELECT exchange.name, exchange.kind, binding.routing_key, binding.queue
-FROM djqueue_exchange AS exchange
-LEFT JOIN djqueue_binding AS binding ON binding.exchange_id = exchange.name
+SELECT name, kind, NULL AS routing_key, NULL AS queue FROM djqueue_exchange
+UNION ALL
+SELECT exchange_id, NULL, routing_key, queue FROM djqueue_binding
 """
 
 Exchanges = dict[str, tuple[str, list[Bound]]]
@@ -17,11 +18,11 @@ Exchanges = dict[str, tuple[str, list[Bound]]]
 
 def read_exchanges(connection: BaseDatabaseWrapper) -> Exchanges:
     """Return the kind and the bindings of every exchange, by its name."""
-    found: Exchanges = {}
     with connection.cursor() as cursor:
         cursor.execute(READ)
-        for name, kind, key, queue in cursor.fetchall():
-            _, bindings = found.setdefault(name, (kind, []))
-            if queue is not None:
-                bindings.append(Bound(key, queue))
+        rows = cursor.fetchall()
+    found: Exchanges = {name: (kind, []) for name, kind, _, queue in rows if queue is None}
+    for name, _, key, queue in rows:
+        if queue is not None:
+            found[name][1].append(Bound(key, queue))
     return found
