@@ -13,7 +13,7 @@ from djqueue.store.pauses import bring_forward, put_off, read_pauses
 from djqueue.store.workers import Counts, heartbeat
 
 from .conftest import DEFAULT, Session
-from .rows_read import STATISTICS, by_call, by_verb
+from .rows_read import STATISTICS, by_call, by_verb, statistics
 from .site.tasks import add, noop
 
 MANY = 3000
@@ -41,23 +41,20 @@ FROM given
 """
 LEASES = f"""
 INSERT INTO djqueue_runningtask (task_id, attempt, worker_id, claimed_at)
-SELECT gen_random_uuid(), 1, 1000000, now() FROM generate_series(1, {MANY})
+SELECT gen_random_uuid(), 1, 1000000, now() FROM generate_series(1, {20 * MANY})
 """
 
 
 @pytest.fixture(params=STATISTICS)
 def filled(request: pytest.FixtureRequest, session: Session, worker: int) -> Session:
     """Thousands of commands, and of tasks that a pause has put off or that have an eta."""
-    if request.param == "analysed when empty":
-        session.sql("ANALYZE")
-    session.sql(COMMANDS, worker)
-    noop.delay_many([((), {})] * MANY)
-    session.sql(PUT_OFF)
-    control.pause(task=noop.name)
-    for number in range(10):
-        control.pause(key=f"customer:{number}")
-    if request.param == "analysed":
-        session.sql("ANALYZE")
+    with statistics(request.param, session.sql):
+        session.sql(COMMANDS, worker)
+        noop.delay_many([((), {})] * MANY)
+        session.sql(PUT_OFF)
+        control.pause(task=noop.name)
+        for number in range(10):
+            control.pause(key=f"customer:{number}")
     return session
 
 
@@ -75,9 +72,9 @@ def test_asking_and_answering_read_few_rows_however_many_commands_are_kept(fille
         assert read_replies(cursor, command_id)[0].value == '"pong"'
 
 
-def test_commands_that_are_kept_are_read_once_when_old_ones_are_forgotten(filled: Session):
-    """Once a minute, and they are few: those of the last minutes."""
-    assert by_verb(filled, forget_commands) <= MANY + FEW
+def test_commands_that_are_kept_are_read_a_few_times_when_old_ones_are_forgotten(filled: Session):
+    """Once a minute, and they are few: those of the last minutes. Where there are few, both tables may be read."""
+    assert by_verb(filled, forget_commands) <= 3 * (MANY + FEW)
 
 
 def test_pausing_reads_few_rows_however_many_tasks_are_put_off(filled: Session):

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from djqueue.admin.filters import ids_of_newest, newest_in_line
+from djqueue.admin.filters import ids_of_newest, newest_in_line, one_of
 from djqueue.admin.lines import read_lines
 from djqueue.models import ParkedTask, Queue, RateLimit, ReadyTask, Task
 from djqueue.routing import front_of
@@ -28,23 +28,15 @@ IDLE = [f"idle{number}" for number in range(20)]
 
 @pytest.fixture(params=rows_read.STATISTICS)
 def most(request: pytest.FixtureRequest) -> int:
-    """One long line, beside queues that are empty; return the most rows that may be read.
-
-    The planner expects each queue to have its share. Where it knows nothing at all it may read the line, but once.
-    """
-    if request.param == "analysed when empty":
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE djqueue_readytask, djqueue_queue")
-    new_tasks(IN_LINE)
-    Queue.objects.bulk_create(Queue(name=name) for name in ("default", *IDLE))
-    if request.param == "analysed":
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE djqueue_task, djqueue_readytask, djqueue_queue")
-    return IN_LINE + A_FEW if request.param == "never analysed" else A_FEW
+    """One long line, beside queues that are empty; return the most rows that may be read."""
+    with rows_read.statistics(request.param, rows_read.execute):
+        new_tasks(IN_LINE)
+        Queue.objects.bulk_create(Queue(name=name) for name in ("default", *IDLE))
+    return A_FEW
 
 
 def newest(number: int) -> list[Task]:
-    return list(Task.objects.filter(pk__in=ids_of_newest(State.READY, number)).order_by("-pk"))
+    return list(Task.objects.filter(one_of(ids_of_newest(State.READY, number))).order_by("-pk"))
 
 
 def test_empty_queues_beside_a_long_line_cost_nothing(most: int) -> None:
@@ -67,11 +59,14 @@ def test_the_newest_in_line_are_read_from_its_end(most: int) -> None:
 
 def test_the_newest_of_one_queue_are_read_from_the_end_of_its_line(most: int) -> None:
     few = [new_task(queue=queue) for queue in ("mail", front_of("mail"), "other")]
-    of_mail, of_default = newest_in_line(100, ["mail", front_of("mail")]), newest_in_line(100, ["default"])
-    assert set(Task.objects.filter(pk__in=of_mail)) == set(few[:2])
-    assert rows_read.by_call(lambda: list(Task.objects.filter(pk__in=of_mail))) < most
-    assert len(Task.objects.filter(pk__in=of_default)) == 100
-    assert rows_read.by_call(lambda: list(Task.objects.filter(pk__in=of_default))) < most
+
+    def newest_of(*queues: str) -> list[Task]:
+        return list(Task.objects.filter(one_of(newest_in_line(100, list(queues)))))
+
+    assert set(newest_of("mail", front_of("mail"))) == set(few[:2])
+    assert rows_read.by_call(lambda: newest_of("mail", front_of("mail"))) < most
+    assert len(newest_of("default")) == 100
+    assert rows_read.by_call(lambda: newest_of("default")) < most
 
 
 def test_what_limits_hold_back_is_counted_in_one_statement(staff: Callable[..., Client]) -> None:

@@ -8,7 +8,7 @@ from django.db import connection
 from djqueue.models import Binding, Exchange
 from djqueue.store.bindings import read_exchanges
 
-from .rows_read import STATISTICS, by_call
+from .rows_read import STATISTICS, by_call, execute, statistics
 
 EXCHANGES, EACH = 40, 25
 PLANNING = 10
@@ -16,20 +16,13 @@ PLANNING = 10
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("statistics", STATISTICS)
-def test_each_exchange_and_binding_is_read_once(statistics: str) -> None:
-    def analyse() -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE djqueue_exchange; ANALYZE djqueue_binding")
-
-    if statistics == "analysed when empty":
-        analyse()
-    exchanges = Exchange.objects.bulk_create(Exchange(name=f"e{n}", kind="topic") for n in range(EXCHANGES))
-    Binding.objects.bulk_create(
-        Binding(exchange=exchange, routing_key=f"{n}.#", queue=f"q{n}") for exchange in exchanges for n in range(EACH)
-    )
-    if statistics == "analysed":
-        analyse()
+@pytest.mark.parametrize("known", STATISTICS)
+def test_each_exchange_and_binding_is_read_once(known: str) -> None:
+    with statistics(known, execute):
+        exchanges = Exchange.objects.bulk_create(Exchange(name=f"e{n}", kind="topic") for n in range(EXCHANGES))
+        Binding.objects.bulk_create(
+            Binding(exchange=one, routing_key=f"{n}.#", queue=f"q{n}") for one in exchanges for n in range(EACH)
+        )
 
     assert by_call(lambda: read_exchanges(connection)) <= EXCHANGES + EXCHANGES * EACH + PLANNING
 

@@ -15,7 +15,7 @@ from djqueue.store.keys import prune_keys, retake_key
 from djqueue.store.settle import settle
 
 from .conftest import DEFAULT, Session
-from .rows_read import STATISTICS, by_call, by_verb
+from .rows_read import STATISTICS, by_call, by_verb, statistics
 from .site.cluster_limits import one_at_a_time
 from .site.routing_tasks import invoice
 from .site.tasks import noop
@@ -28,23 +28,20 @@ LIMIT = 20
 @pytest.fixture(params=STATISTICS)
 def filled(request: pytest.FixtureRequest, session: Session, worker: int) -> Session:
     """Thousands of keys whose tasks are in line, scheduled, parked, running and finished."""
-    if request.param == "analysed when empty":
-        session.sql("ANALYZE")
-    invoice.delay_many(((key,), {}) for key in range(MANY))
-    claims = session(claim, worker, [DEFAULT], MANY)
-    half = [Outcome.succeeded(one.id, one.attempt, "1", 1.0, 2.0) for one in claims[: MANY // 2]]
-    session(settle, worker, "w", half)
-    noop.delay_many([((), {})] * MANY)
-    invoice.delay_many(((f"ready {key}",), {}) for key in range(MANY))
-    invoice.delay_many(((f"later {key}",), {}) for key in range(MANY))
-    session.sql(
-        "WITH taken AS (DELETE FROM djqueue_readytask WHERE task_id IN"
-        " (SELECT id FROM djqueue_task WHERE args ->> 0 LIKE 'later %') RETURNING task_id)"
-        " INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)"
-        " SELECT now() + interval '1 day', task_id, 0, 1 FROM taken"
-    )
-    if request.param == "analysed":
-        session.sql("ANALYZE")
+    with statistics(request.param, session.sql):
+        invoice.delay_many(((key,), {}) for key in range(MANY))
+        claims = session(claim, worker, [DEFAULT], MANY)
+        half = [Outcome.succeeded(one.id, one.attempt, "1", 1.0, 2.0) for one in claims[: MANY // 2]]
+        session(settle, worker, "w", half)
+        noop.delay_many([((), {})] * MANY)
+        invoice.delay_many(((f"ready {key}",), {}) for key in range(MANY))
+        invoice.delay_many(((f"later {key}",), {}) for key in range(MANY))
+        session.sql(
+            "WITH taken AS (DELETE FROM djqueue_readytask WHERE task_id IN"
+            " (SELECT id FROM djqueue_task WHERE args ->> 0 LIKE 'later %') RETURNING task_id)"
+            " INSERT INTO djqueue_scheduledtask (run_at, task_id, attempt, reason)"
+            " SELECT now() + interval '1 day', task_id, 0, 1 FROM taken"
+        )
     return session
 
 

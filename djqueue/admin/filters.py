@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR
-from django.db.models import QuerySet
+from django.db.models import BooleanField, F, Func, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest
 from django.utils import timezone
@@ -38,12 +38,17 @@ def newest_in_line(number: int, queues: list[str] | None = None) -> RawSQL:
     return RawSQL(NEWEST, (number, queues, number))  # noqa: S611 - a constant, and its parameters
 
 
-def ids_of_newest(state: State, number: int) -> Any:
+def ids_of_newest(state: State, number: int) -> RawSQL | Subquery:
     """Return what selects the ids of so many of the newest tasks in ``state``, of each table, by its index."""
     if state is State.READY:
         return newest_in_line(number)
     first, *others = [rows.values("task_id")[:number] for rows in rows_in(state)]
-    return first.union(*others, all=True) if others else first
+    return Subquery(first.union(*others, all=True) if others else first)
+
+
+def one_of(ids: RawSQL | Subquery) -> Func:
+    """Return the condition that a task is one of those, looked up by their key: IN may be planned as a walk of all."""
+    return Func(F("pk"), ids, arg_joiner=" = ANY (ARRAY", template="%(expressions)s)", output_field=BooleanField())
 
 
 def rows_in(state: State) -> list[QuerySet[Any]]:
@@ -84,15 +89,15 @@ class StateFilter(admin.SimpleListFilter):
         searched = request.GET.get(SEARCH_VAR) or request.GET.get("tag")
         if state is State.READY and (queue := request.GET.get(QueueFilter.parameter_name)) and not searched:
             # The same rows as without, by the line's only index.
-            return queryset.filter(pk__in=newest_in_line(LISTED + 1, [queue, front_of(queue)]))
+            return queryset.filter(one_of(newest_in_line(LISTED + 1, [queue, front_of(queue)])))
         if not queryset.query.where and not request.GET.get(SEARCH_VAR):
             # Alone, it lists the newest of the narrow table. Were that not said here, the planner might walk all
             # tasks until it meets them.
-            return queryset.filter(pk__in=ids_of_newest(state, LISTED + 1))
+            return queryset.filter(one_of(ids_of_newest(state, LISTED + 1)))
         for rows in rows_in(state):
             if rows.using(settings.DATABASE).values_list("task_id")[LOOKED_AT : LOOKED_AT + 1]:
                 note_bound(request, LOOKED_AT, STATE_WORDS[state])
-        return queryset.filter(pk__in=ids_of_newest(state, LOOKED_AT))
+        return queryset.filter(one_of(ids_of_newest(state, LOOKED_AT)))
 
 
 class QueueFilter(admin.SimpleListFilter):
@@ -129,7 +134,7 @@ class WorkerFilter(admin.SimpleListFilter):
             return queryset
         if not value.isascii() or not value.isdigit() or len(value) > 18:
             raise IncorrectLookupParameters(f"expected the id of a worker, got: {value!r}")
-        return queryset.filter(pk__in=RunningTask.objects.filter(worker_id=int(value)).values("task_id"))
+        return queryset.filter(one_of(Subquery(RunningTask.objects.filter(worker_id=int(value)).values("task_id"))))
 
 
 class AgeFilter(admin.SimpleListFilter):

@@ -14,8 +14,9 @@ COUNTED = 10_000
 
 # Why this shape. Both looks into the line go by its primary key: the count, with the front of the line, stops after
 # COUNTED entries, and the first in line is one probe for each possible priority, so neither grows with the line. The
-# count asks for an order, which only that index has: without one the planner, who expects any queue to have its share
-# of the line, reads the whole table for each queue that is empty. There are about as many running tasks as slots, so
+# count asks for an order, which only that index has, and for a number that the planner cannot see: it expects any queue
+# to have its share of the line, or to be short, and would read the whole table for each queue that is empty, or read
+# and sort the queue. There are about as many running tasks as slots, so
 # those are counted by their own table, and each is looked up by its key, which the LIMIT leaves as the only way.
 LINES = """
 SELECT
@@ -28,7 +29,7 @@ SELECT
             FROM djqueue_readytask AS ready
             WHERE ready.queue = part.queue
             ORDER BY ready.queue, ready.priority, ready.seq
-            LIMIT %(counted)s + 1
+            LIMIT (SELECT %(counted)s + 1)
         ) AS line
     ),
     (
@@ -41,7 +42,7 @@ SELECT
             ORDER BY ready.queue, ready.priority, ready.seq
             LIMIT 1
         ) AS first
-        JOIN djqueue_task AS task ON task.id = first.task_id
+        CROSS JOIN LATERAL (SELECT created_at FROM djqueue_task WHERE id = first.task_id LIMIT 1) AS task
     ),
     coalesce(held.tasks, 0)
 FROM unnest(%(queues)s::text[]) AS asked (name)
@@ -77,7 +78,7 @@ CROSS JOIN LATERAL (
     FROM djqueue_readytask AS ready
     WHERE ready.queue = lane.queue AND ready.priority = lane.priority
     ORDER BY ready.queue DESC, ready.priority DESC, ready.seq DESC
-    LIMIT %s
+    LIMIT (SELECT %s)
 ) AS last
 WHERE lane.queue = ANY (coalesce(%s::text[], ARRAY[lane.queue]))
 ORDER BY last.task_id DESC

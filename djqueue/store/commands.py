@@ -75,9 +75,9 @@ WITH old AS MATERIALIZED (
     SELECT id FROM djqueue_workercommand WHERE expires_at < statement_timestamp() - make_interval(secs => %s)
 ),
 replies AS (
-    DELETE FROM djqueue_commandreply WHERE command_id IN (SELECT id FROM old)
+    DELETE FROM djqueue_commandreply WHERE command_id = ANY (ARRAY(SELECT id FROM old))
 )
-DELETE FROM djqueue_workercommand WHERE id IN (SELECT id FROM old)
+DELETE FROM djqueue_workercommand WHERE id = ANY (ARRAY(SELECT id FROM old))
 """
 
 

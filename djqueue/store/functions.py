@@ -29,6 +29,8 @@ PINS = {
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+PINNED = ";".join(f"SET LOCAL {name} = {value}" for name, value in PINS.items())
+"""The same for a transaction whose statements are too rare for functions."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,15 @@ from psycopg import AsyncConnection
 
 HELD = """
 SELECT held.key, other.id::text
-FROM djqueue_task AS mine
-JOIN djqueue_uniquekey AS held ON held.key = mine.options ->> 'unique_key'
-LEFT JOIN djqueue_task AS other ON other.id = held.task_id AND other.id <> mine.id
-    AND NOT EXISTS (SELECT FROM djqueue_taskresult AS ended WHERE ended.task_id = other.id)
-WHERE mine.id = %s
+FROM (SELECT id, options FROM djqueue_task WHERE id = %s LIMIT 1) AS mine
+CROSS JOIN LATERAL (
+    SELECT key, task_id FROM djqueue_uniquekey WHERE key = mine.options ->> 'unique_key' LIMIT 1
+) AS held
+LEFT JOIN LATERAL (
+    SELECT id FROM djqueue_task WHERE id = held.task_id AND id <> mine.id
+        AND (SELECT true FROM djqueue_taskresult AS ended WHERE ended.task_id = held.task_id LIMIT 1) IS NULL
+    LIMIT 1
+) AS other ON true
 """
 LOCK = """
 SELECT FROM djqueue_uniquekey

@@ -16,8 +16,8 @@ COUNTED = 10_000
 
 # Queues by loose index scan: one probe of the primary key for each, however long the line is. A queue that no worker
 # has met yet has no row of its own. The front of a line counts with the line. The count asks for an order, which only
-# the primary key has: the planner, who expects every queue to have its share, would read the whole line for each queue
-# that is empty. Parked tasks have no index by queue, so all of them are counted, each looked up by its key, which the
+# the primary key has, and for a number that the planner cannot see: it expects every queue to have its share, or to be
+# short, and would read the whole line for each queue that is empty, or read and sort the queue. Parked tasks have no index by queue, so all of them are counted, each looked up by its key, which the
 # LIMIT leaves as the only way.
 QUEUES = f"""
 WITH RECURSIVE in_line AS (
@@ -50,7 +50,7 @@ SELECT
             FROM djqueue_readytask AS ready
             WHERE ready.queue = part.queue
             ORDER BY ready.queue, ready.priority, ready.seq
-            LIMIT %(counted)s
+            LIMIT (SELECT %(counted)s)
         ) AS line
     ),
     coalesce((SELECT tasks FROM held_back WHERE held_back.queue = known.name), 0),

@@ -11,10 +11,9 @@ from psycopg import AsyncConnection
 from djqueue.limits import MOST_SLOTS, STREAM
 from djqueue.routing import FRONT
 
-from .functions import PINS
+from .functions import PINNED
 from .gates import admit, vacate
 
-PINNED = ";".join(f"SET LOCAL {name} = {value}" for name, value in PINS.items())
 BATCH = 500
 """Gates, slots or tasks to look at in one statement."""
 SLOTS = BATCH + MOST_SLOTS
@@ -76,9 +75,9 @@ WITH RECURSIVE walk (gate, number) AS (
     WHERE walk.gate IS NOT NULL AND walk.number <= %(limit)s
 )
 SELECT walk.gate, CASE
-    WHEN walk.gate LIKE 'task %%' OR walk.gate LIKE 'queue %%' THEN NOT EXISTS (
-        SELECT FROM djqueue_rategate AS known WHERE known.gate = walk.gate AND known.wakes_at IS NOT NULL
-    )
+    WHEN walk.gate LIKE 'task %%' OR walk.gate LIKE 'queue %%' THEN (
+        SELECT known.wakes_at FROM djqueue_rategate AS known WHERE known.gate = walk.gate LIMIT 1
+    ) IS NULL
     ELSE (SELECT count(*) FROM djqueue_concurrencyslot AS slot WHERE slot.gate = walk.gate) < (
         SELECT parked.slots FROM djqueue_parkedtask AS parked
         WHERE parked.gate = walk.gate ORDER BY parked.gate, parked.rank, parked.seq LIMIT 1

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 
 from djqueue.states import ScheduleReason
 
+from .functions import PINNED
 from .gates import vacate
 
 BATCH = 2000
@@ -194,5 +195,7 @@ async def bring_forward(
     """
     run_at, task_id = after or BEFORE_ALL
     values = {"run_at": run_at, "task_id": task_id, "limit": limit}
-    rows = await (await connection.execute(BRING_FORWARD, values)).fetchall()
+    async with connection.transaction():
+        await connection.execute(PINNED)  # it may else expect few rows, and read and sort all
+        rows = await (await connection.execute(BRING_FORWARD, values)).fetchall()
     return (rows[-1][0], rows[-1][1]) if len(rows) == limit else None
