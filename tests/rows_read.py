@@ -62,3 +62,18 @@ def by_call(call: Callable[[], object]) -> int:
         call()
         cursor.execute(READ.replace("%", "%%"), ())
         return int(cursor.fetchone()[0] - before)
+
+
+def by_call_outside(session: Session, call: Callable[[], object]) -> int:
+    """Return how many rows a call reads on Django's connection in transactions of its own.
+
+    Those are counted for all connections, so what ``session`` has read before is reported first.
+    """
+    assert not connection.in_atomic_block
+    flush, everybody = "SELECT pg_stat_force_next_flush()", READ.replace("pg_stat_xact_user", "pg_stat_user")
+    execute(flush)
+    session.sql(flush)
+    before = session.value(everybody)
+    call()
+    execute(flush)
+    return int(session.value(everybody) - before)

@@ -16,8 +16,8 @@ COUNTED = 10_000
 # COUNTED entries, and the first in line is one probe for each possible priority, so neither grows with the line. The
 # count asks for an order, which only that index has, and for a number that the planner cannot see: it expects any queue
 # to have its share of the line, or to be short, and would read the whole table for each queue that is empty, or read
-# and sort the queue. There are about as many running tasks as slots, so
-# those are counted by their own table, and each is looked up by its key, which the LIMIT leaves as the only way.
+# and sort the queue. There are about as many running tasks as slots, so those are counted by their own table, and each
+# is looked up by its key, which the LIMIT leaves as the only way.
 LINES = """
 SELECT
     asked.name,

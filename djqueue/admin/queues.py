@@ -34,7 +34,7 @@ from .steps import Step, SteppedAdmin
 HELD_BACK = """
 SELECT count(*) FILTER (WHERE task.queue = asked.name), count(*)
 FROM (SELECT task_id FROM djqueue_parkedtask ORDER BY gate, rank, seq LIMIT %s) AS parked
-JOIN djqueue_task AS task ON task.id = parked.task_id
+CROSS JOIN LATERAL (SELECT queue FROM djqueue_task WHERE id = parked.task_id LIMIT 1) AS task
 CROSS JOIN (SELECT %s AS name) AS asked
 """
 PAUSE_FOR = timedelta(hours=1)

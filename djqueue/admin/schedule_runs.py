@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
     SELECT due_at, fate, note, task_id
     FROM djqueue_schedulerun WHERE schedule_id = asked.id ORDER BY due_at DESC LIMIT %s
 ) AS run
-LEFT JOIN djqueue_taskresult AS result ON result.task_id = run.task_id
+LEFT JOIN LATERAL (SELECT state FROM djqueue_taskresult WHERE task_id = run.task_id LIMIT 1) AS result ON true
 ORDER BY asked.id, run.due_at
 """
 

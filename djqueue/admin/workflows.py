@@ -31,30 +31,39 @@ WITH RECURSIVE newest AS (
 )
 SELECT workflow_id FROM newest WHERE workflow_id IS NOT NULL
 """
+# Why this shape. The first of a workflow is looked for among those that are counted: asked for the first by id of all
+# of its tasks, the planner may walk through all tasks there are until it meets one.
 COUNTS = """
+WITH counted AS (
+    SELECT
+        asked.id, (array_agg(task.id ORDER BY task.id))[1] AS first, count(*) AS tasks,
+        count(*) FILTER (WHERE result.state = 5) AS succeeded, count(*) FILTER (WHERE result.state = 6) AS failed,
+        count(*) FILTER (WHERE result.state = 7) AS cancelled,
+        count(*) FILTER (WHERE running.task_id IS NOT NULL) AS running, max(result.finished_at) AS finished_at
+    FROM unnest(%(ids)s::uuid[]) AS asked (id)
+    CROSS JOIN LATERAL (
+        SELECT id FROM djqueue_task WHERE workflow_id = asked.id LIMIT %(counted)s
+    ) AS task
+    LEFT JOIN LATERAL (
+        SELECT state, finished_at FROM djqueue_taskresult WHERE task_id = task.id LIMIT 1
+    ) AS result ON true
+    LEFT JOIN LATERAL (SELECT task_id FROM djqueue_runningtask WHERE task_id = task.id LIMIT 1) AS running ON true
+    GROUP BY asked.id
+)
 SELECT
-    asked.id::text, first.id::text, first.name, first.created_at, count(*),
-    count(*) FILTER (WHERE result.state = 5), count(*) FILTER (WHERE result.state = 6),
-    count(*) FILTER (WHERE result.state = 7), count(*) FILTER (WHERE running.task_id IS NOT NULL),
-    max(result.finished_at)
-FROM unnest(%(ids)s::uuid[]) AS asked (id)
-CROSS JOIN LATERAL (
-    SELECT id FROM djqueue_task WHERE workflow_id = asked.id LIMIT %(counted)s
-) AS task
-CROSS JOIN LATERAL (
-    SELECT id, name, created_at FROM djqueue_task WHERE workflow_id = asked.id ORDER BY id LIMIT 1
-) AS first
-LEFT JOIN djqueue_taskresult AS result ON result.task_id = task.id
-LEFT JOIN djqueue_runningtask AS running ON running.task_id = task.id
-GROUP BY asked.id, first.id, first.name, first.created_at
-ORDER BY asked.id DESC
+    counted.id::text, counted.first::text, task.name, task.created_at, counted.tasks, counted.succeeded,
+    counted.failed, counted.cancelled, counted.running, counted.finished_at
+FROM counted
+CROSS JOIN LATERAL (SELECT name, created_at FROM djqueue_task WHERE id = counted.first LIMIT 1) AS task
+ORDER BY counted.id DESC
 """
-# What failed by itself; what only waited for such a task waits for it again when that is retried.
+# What failed by itself; what only waited for such a task waits for it again when that is retried. OFFSET keeps the
+# order out of the look for the workflow's tasks, which might else be a walk through all tasks in that order.
 FAILED = """
 SELECT task.id::text
-FROM djqueue_task AS task
-JOIN djqueue_taskresult AS result ON result.task_id = task.id
-WHERE task.workflow_id = %s AND result.state <> 5 AND result.error -> 'waited' IS NULL
+FROM (SELECT id FROM djqueue_task WHERE workflow_id = %s OFFSET 0) AS task
+CROSS JOIN LATERAL (SELECT state, error FROM djqueue_taskresult WHERE task_id = task.id LIMIT 1) AS result
+WHERE result.state <> 5 AND result.error -> 'waited' IS NULL
 ORDER BY task.id
 LIMIT %s
 """

@@ -22,6 +22,7 @@ UNION
 SELECT id::text, workflow_id::text, group_id::text FROM djqueue_task WHERE group_id = ANY (%(groups)s::uuid[])
 LIMIT %(most)s
 """
+# Each row is looked up by its key, one by one: joins, and EXISTS, may be planned as a walk through all rows there are.
 NODES = """
 SELECT
     task.id::text, task.parent_id::text, task.name, task.group_id::text,
@@ -29,19 +30,21 @@ SELECT
         WHEN result.state = 5 THEN 'succeeded'
         WHEN result.state = 6 THEN 'failed'
         WHEN result.state = 7 THEN 'cancelled'
-        WHEN EXISTS (SELECT FROM djqueue_runningtask WHERE task_id = task.id) THEN 'running'
+        WHEN (SELECT true FROM djqueue_runningtask WHERE task_id = task.id LIMIT 1) THEN 'running'
         WHEN waiting.task_id IS NOT NULL THEN 'waiting'
-        WHEN EXISTS (SELECT FROM djqueue_parkedtask WHERE task_id = task.id) THEN 'waiting'
-        WHEN EXISTS (SELECT FROM djqueue_scheduledtask WHERE task_id = task.id) THEN 'scheduled'
+        WHEN (SELECT true FROM djqueue_parkedtask WHERE task_id = task.id LIMIT 1) THEN 'waiting'
+        WHEN (SELECT true FROM djqueue_scheduledtask WHERE task_id = task.id LIMIT 1) THEN 'scheduled'
         ELSE 'ready'
     END,
     waiting.waits_for::text,
     CASE WHEN waited.group_id IS DISTINCT FROM task.group_id THEN waited.group_id::text END
 FROM unnest(%(ids)s::uuid[]) AS found (id)
-JOIN djqueue_task AS task ON task.id = found.id
-LEFT JOIN djqueue_taskresult AS result ON result.task_id = task.id
-LEFT JOIN djqueue_waitingtask AS waiting ON waiting.task_id = task.id
-LEFT JOIN djqueue_task AS waited ON waited.id = task.parent_id
+CROSS JOIN LATERAL (SELECT id, parent_id, name, group_id FROM djqueue_task WHERE id = found.id LIMIT 1) AS task
+LEFT JOIN LATERAL (SELECT state FROM djqueue_taskresult WHERE task_id = found.id LIMIT 1) AS result ON true
+LEFT JOIN LATERAL (
+    SELECT task_id, waits_for FROM djqueue_waitingtask WHERE task_id = found.id LIMIT 1
+) AS waiting ON true
+LEFT JOIN LATERAL (SELECT group_id FROM djqueue_task WHERE id = task.parent_id LIMIT 1) AS waited ON true
 ORDER BY task.id
 """
 MOST_READ = 100_000

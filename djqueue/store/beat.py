@@ -95,8 +95,8 @@ LOCK_ONE = f"SELECT {COLUMNS} FROM djqueue_schedule WHERE id = %s FOR UPDATE"
 UNFINISHED = """
 SELECT task.id
 FROM unnest(%s::uuid[]) AS asked (id)
-JOIN djqueue_task AS task ON task.id = asked.id
-WHERE NOT EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = task.id)
+CROSS JOIN LATERAL (SELECT id FROM djqueue_task WHERE id = asked.id LIMIT 1) AS task
+WHERE (SELECT true FROM djqueue_taskresult AS result WHERE result.task_id = asked.id LIMIT 1) IS NULL
 """
 
 # The key decides: of two that note the same slot, one is told that it is new.

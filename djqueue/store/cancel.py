@@ -19,38 +19,45 @@ from .gates import ADMIT, vacate_with
 
 # Why this shape. A waiting task is cancelled by whoever locks the row of its place, so a claim and a cancellation never
 # both have it. The line has no index by task; one lane is read for all tasks of it at once, which takes the longer
-# the more stand in it, unless it is known between which numbers they are. What is running, or being claimed just now,
+# the more stand in it, unless it is known between which numbers they are. Rows of the other tables are looked up one by
+# one, which no statistics turn into a walk through all of them. What is running, or being claimed just now,
 # or not known at all, gets a note, which the next claim of it honours. What a step of a workflow waited for is kept
 # with its error, so that it can be put back. 7 is `State.CANCELLED`.
 CANCEL = f"""
 WITH asked AS MATERIALIZED (
     SELECT DISTINCT id FROM unnest(%(ids)s::uuid[]) AS asked (id)
-    WHERE NOT EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = asked.id)
+    WHERE (SELECT true FROM djqueue_taskresult AS result WHERE result.task_id = asked.id LIMIT 1) IS NULL
 ),
 scheduled AS (
     DELETE FROM djqueue_scheduledtask
     WHERE task_id = ANY (ARRAY(
-        SELECT waiting.task_id FROM djqueue_scheduledtask AS waiting
-        WHERE waiting.task_id IN (SELECT id FROM asked)
-        FOR UPDATE SKIP LOCKED
+        SELECT waiting.task_id
+        FROM asked
+        CROSS JOIN LATERAL (
+            SELECT task_id FROM djqueue_scheduledtask WHERE task_id = asked.id LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) AS waiting
     ))
     RETURNING task_id, attempt
 ),
 unreleased AS (
     DELETE FROM djqueue_waitingtask
     WHERE task_id = ANY (ARRAY(
-        SELECT waiting.task_id FROM djqueue_waitingtask AS waiting
-        WHERE waiting.task_id IN (SELECT id FROM asked)
-        FOR UPDATE SKIP LOCKED
+        SELECT waiting.task_id
+        FROM asked
+        CROSS JOIN LATERAL (
+            SELECT task_id FROM djqueue_waitingtask WHERE task_id = asked.id LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) AS waiting
     ))
     RETURNING task_id, attempt, to_jsonb(djqueue_waitingtask) AS place
 ),
 parked AS (
     DELETE FROM djqueue_parkedtask
     WHERE task_id = ANY (ARRAY(
-        SELECT waiting.task_id FROM djqueue_parkedtask AS waiting
-        WHERE waiting.task_id IN (SELECT id FROM asked)
-        FOR UPDATE SKIP LOCKED
+        SELECT waiting.task_id
+        FROM asked
+        CROSS JOIN LATERAL (
+            SELECT task_id FROM djqueue_parkedtask WHERE task_id = asked.id LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) AS waiting
     ))
     RETURNING task_id, attempt
 ),
@@ -58,11 +65,11 @@ lane AS MATERIALIZED (
     SELECT DISTINCT task.queue || part.suffix AS queue, task.priority
     FROM djqueue_task AS task
     CROSS JOIN (VALUES (''), ('{FRONT}')) AS part (suffix)
-    WHERE task.id IN (SELECT id FROM asked)
-        AND NOT EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = task.id)
-        AND NOT EXISTS (SELECT FROM djqueue_scheduledtask AS waiting WHERE waiting.task_id = task.id)
-        AND NOT EXISTS (SELECT FROM djqueue_waitingtask AS waiting WHERE waiting.task_id = task.id)
-        AND NOT EXISTS (SELECT FROM djqueue_parkedtask AS waiting WHERE waiting.task_id = task.id)
+    WHERE task.id = ANY (ARRAY(SELECT id FROM asked))
+        AND (SELECT true FROM djqueue_runningtask AS running WHERE running.task_id = task.id LIMIT 1) IS NULL
+        AND (SELECT true FROM djqueue_scheduledtask AS waiting WHERE waiting.task_id = task.id LIMIT 1) IS NULL
+        AND (SELECT true FROM djqueue_waitingtask AS waiting WHERE waiting.task_id = task.id LIMIT 1) IS NULL
+        AND (SELECT true FROM djqueue_parkedtask AS waiting WHERE waiting.task_id = task.id LIMIT 1) IS NULL
 ),
 ready AS (
     DELETE FROM djqueue_readytask
@@ -92,7 +99,8 @@ stored AS (
 counted AS (
     INSERT INTO djqueue_statistic (at, resolution, name, queue, cancelled)
     SELECT date_trunc('minute', clock_timestamp()), 0, task.name, task.queue, count(*)
-    FROM cancelled JOIN djqueue_task AS task ON task.id = cancelled.task_id
+    FROM cancelled
+    CROSS JOIN LATERAL (SELECT name, queue FROM djqueue_task WHERE id = cancelled.task_id LIMIT 1) AS task
     GROUP BY task.name, task.queue
 ),
 noted AS (
@@ -123,7 +131,7 @@ SELECT {ADMIT.name}(ARRAY(
 FORGET = """
 DELETE FROM djqueue_cancelledtask AS note
 WHERE note.asked_at < statement_timestamp() - make_interval(secs => %s)
-    OR EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = note.task_id)
+    OR (SELECT true FROM djqueue_taskresult AS result WHERE result.task_id = note.task_id LIMIT 1)
 """
 
 

@@ -14,7 +14,7 @@ FOLLOWING = """
 WITH RECURSIVE found (waited_for, task_id, group_id) AS (
     SELECT waiting.waits_for, task.id, task.group_id
     FROM djqueue_waitingtask AS waiting
-    JOIN djqueue_task AS task ON task.id = waiting.task_id
+    CROSS JOIN LATERAL (SELECT id, group_id FROM djqueue_task WHERE id = waiting.task_id LIMIT 1) AS task
     WHERE waiting.waits_for = %(id)s
     UNION
     SELECT waiting.waits_for, task.id, task.group_id
@@ -22,14 +22,14 @@ WITH RECURSIVE found (waited_for, task_id, group_id) AS (
     CROSS JOIN LATERAL (
         SELECT task_id, waits_for FROM djqueue_waitingtask WHERE waits_for IN (found.task_id, found.group_id)
     ) AS waiting
-    JOIN djqueue_task AS task ON task.id = waiting.task_id
+    CROSS JOIN LATERAL (SELECT id, group_id FROM djqueue_task WHERE id = waiting.task_id LIMIT 1) AS task
 )
 SELECT
     found.waited_for::text, task.id::text, task.group_id::text, waiting.takes, task.name, task.queue, task.priority,
     task.args::text, task.kwargs::text, task.options::text
 FROM found
-JOIN djqueue_task AS task ON task.id = found.task_id
-JOIN djqueue_waitingtask AS waiting ON waiting.task_id = found.task_id
+CROSS JOIN LATERAL (SELECT * FROM djqueue_task WHERE id = found.task_id LIMIT 1) AS task
+CROSS JOIN LATERAL (SELECT takes FROM djqueue_waitingtask WHERE task_id = found.task_id LIMIT 1) AS waiting
 ORDER BY task.id
 LIMIT %(most)s
 """

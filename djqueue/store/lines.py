@@ -17,8 +17,8 @@ COUNTED = 10_000
 # Queues by loose index scan: one probe of the primary key for each, however long the line is. A queue that no worker
 # has met yet has no row of its own. The front of a line counts with the line. The count asks for an order, which only
 # the primary key has, and for a number that the planner cannot see: it expects every queue to have its share, or to be
-# short, and would read the whole line for each queue that is empty, or read and sort the queue. Parked tasks have no index by queue, so all of them are counted, each looked up by its key, which the
-# LIMIT leaves as the only way.
+# short, and would read the whole line for each queue that is empty, or read and sort the queue. Parked tasks have no
+# index by queue, so all of them are counted, each looked up by its key, which the LIMIT leaves as the only way.
 QUEUES = f"""
 WITH RECURSIVE in_line AS (
     (SELECT queue FROM djqueue_readytask ORDER BY queue, priority, seq LIMIT 1)
@@ -107,7 +107,7 @@ BEFORE_ALL = (-32768, 0)
 NEXT_PARKED = """
 SELECT parked.task_id::text
 FROM djqueue_parkedtask AS parked
-JOIN djqueue_task AS task ON task.id = parked.task_id
+CROSS JOIN LATERAL (SELECT queue FROM djqueue_task WHERE id = parked.task_id LIMIT 1) AS task
 WHERE task.queue = %s AND parked.task_id > %s
 ORDER BY parked.task_id
 LIMIT %s

@@ -19,7 +19,9 @@ MOST = 5000
 DUE = """
 SELECT scheduled.run_at, task.id::text, task.name, task.queue, task.priority
 FROM djqueue_scheduledtask AS scheduled
-JOIN djqueue_task AS task ON task.id = scheduled.task_id
+CROSS JOIN LATERAL (
+    SELECT id, name, queue, priority FROM djqueue_task WHERE id = scheduled.task_id LIMIT 1
+) AS task
 WHERE (scheduled.run_at, scheduled.task_id) > (%s, %s::uuid)
 ORDER BY scheduled.run_at, scheduled.task_id
 LIMIT %s

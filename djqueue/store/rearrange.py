@@ -12,6 +12,7 @@ from djqueue.states import ScheduleReason
 # Why this shape. As cancelling: whoever locks the row of a task's place has it, so a claim or a promotion and this
 # never both move it; what is locked is left out. Ready tasks have no index by id: their lanes are read, once for all.
 # What a limit has let pass stays in front of its line, and what one holds back stays there: both are in their turn.
+# Rows of other tables are looked up one by one, which no statistics turn into a walk through all of them.
 RUN_NOW = """
 WITH due AS (
     DELETE FROM djqueue_scheduledtask
@@ -23,7 +24,8 @@ WITH due AS (
 ),
 placed AS MATERIALIZED (
     SELECT task.queue, task.priority, due.task_id, due.attempt
-    FROM due JOIN djqueue_task AS task ON task.id = due.task_id
+    FROM due
+    CROSS JOIN LATERAL (SELECT queue, priority FROM djqueue_task WHERE id = due.task_id LIMIT 1) AS task
 ),
 in_line AS (
     INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
@@ -37,11 +39,11 @@ lane AS MATERIALIZED (
     SELECT DISTINCT task.queue, task.priority
     FROM djqueue_task AS task
     WHERE task.id = ANY (%(ids)s::uuid[])
-        AND NOT EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = task.id)
-        AND NOT EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = task.id)
-        AND NOT EXISTS (SELECT FROM djqueue_scheduledtask AS waiting WHERE waiting.task_id = task.id)
-        AND NOT EXISTS (SELECT FROM djqueue_waitingtask AS waiting WHERE waiting.task_id = task.id)
-        AND NOT EXISTS (SELECT FROM djqueue_parkedtask AS waiting WHERE waiting.task_id = task.id)
+        AND (SELECT true FROM djqueue_taskresult AS result WHERE result.task_id = task.id LIMIT 1) IS NULL
+        AND (SELECT true FROM djqueue_runningtask AS running WHERE running.task_id = task.id LIMIT 1) IS NULL
+        AND (SELECT true FROM djqueue_scheduledtask AS waiting WHERE waiting.task_id = task.id LIMIT 1) IS NULL
+        AND (SELECT true FROM djqueue_waitingtask AS waiting WHERE waiting.task_id = task.id LIMIT 1) IS NULL
+        AND (SELECT true FROM djqueue_parkedtask AS waiting WHERE waiting.task_id = task.id LIMIT 1) IS NULL
 ),
 ready AS (
     DELETE FROM djqueue_readytask
@@ -93,7 +95,7 @@ later AS MATERIALIZED (
 moved AS (
     UPDATE djqueue_task
     SET queue = coalesce(%(queue)s::text, queue), priority = coalesce(%(priority)s::smallint, priority)
-    WHERE id IN (SELECT task_id FROM later UNION ALL SELECT task_id FROM ready)
+    WHERE id = ANY (ARRAY(SELECT task_id FROM later UNION ALL SELECT task_id FROM ready))
     RETURNING id, queue, priority
 ),
 in_line AS (

@@ -9,34 +9,40 @@ from __future__ import annotations
 
 from psycopg import AsyncConnection
 
-# A result outlasts everything, and of what is left a lease outlasts a place in line.
+# A result outlasts everything, and of what is left a lease outlasts a place in line. Others are looked up one by one,
+# which no statistics turn into a walk through all of them for each.
 FINISHED_BUT_RUNNING = """
 DELETE FROM djqueue_runningtask AS running
-WHERE EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = running.task_id)
+WHERE (SELECT true FROM djqueue_taskresult AS result WHERE result.task_id = running.task_id LIMIT 1)
 """
 
 ELSEWHERE_BUT_READY = """
 DELETE FROM djqueue_readytask AS ready
-WHERE EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = ready.task_id)
-    OR EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = ready.task_id)
+WHERE (SELECT true FROM djqueue_taskresult AS result WHERE result.task_id = ready.task_id LIMIT 1)
+    OR (SELECT true FROM djqueue_runningtask AS running WHERE running.task_id = ready.task_id LIMIT 1)
 """
 
 ELSEWHERE_BUT_PARKED = """
 DELETE FROM djqueue_parkedtask AS parked
-WHERE EXISTS (SELECT FROM djqueue_taskresult AS result WHERE result.task_id = parked.task_id)
-    OR EXISTS (SELECT FROM djqueue_runningtask AS running WHERE running.task_id = parked.task_id)
+WHERE (SELECT true FROM djqueue_taskresult AS result WHERE result.task_id = parked.task_id LIMIT 1)
+    OR (SELECT true FROM djqueue_runningtask AS running WHERE running.task_id = parked.task_id LIMIT 1)
 """
 
 PARKED_BUT_READY = """
 DELETE FROM djqueue_readytask AS ready
-WHERE EXISTS (SELECT FROM djqueue_parkedtask AS parked WHERE parked.task_id = ready.task_id)
+WHERE (SELECT true FROM djqueue_parkedtask AS parked WHERE parked.task_id = ready.task_id LIMIT 1)
 """
 
 TWICE_READY = """
-DELETE FROM djqueue_readytask AS ready
-USING djqueue_readytask AS first
-WHERE first.task_id = ready.task_id
-    AND (first.queue, first.priority, first.seq) < (ready.queue, ready.priority, ready.seq)
+DELETE FROM djqueue_readytask
+WHERE ctid = ANY (ARRAY(
+    SELECT place
+    FROM (
+        SELECT ctid AS place, row_number() OVER (PARTITION BY task_id ORDER BY queue, priority, seq) AS number
+        FROM djqueue_readytask
+    ) AS counted
+    WHERE number > 1
+))
 """
 
 

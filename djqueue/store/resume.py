@@ -19,7 +19,7 @@ from .prune import WITHOUT_PRUNING
 UNSUCCESSFUL = """
 SELECT task.workflow_id::text, result.state, result.error -> 'waited' IS NOT NULL, (result.error -> 'left')::text
 FROM djqueue_task AS task
-JOIN djqueue_taskresult AS result ON result.task_id = task.id
+CROSS JOIN LATERAL (SELECT state, error FROM djqueue_taskresult WHERE task_id = task.id LIMIT 1) AS result
 WHERE task.id = %s
 """
 
@@ -27,7 +27,7 @@ WHERE task.id = %s
 FALLEN = """
 SELECT task.id::text, task.group_id::text, (result.error -> 'waited')::text
 FROM djqueue_task AS task
-JOIN djqueue_taskresult AS result ON result.task_id = task.id
+CROSS JOIN LATERAL (SELECT state, error FROM djqueue_taskresult WHERE task_id = task.id LIMIT 1) AS result
 WHERE task.workflow_id = %s AND result.state <> 5
 """
 FALLEN_GROUPS = "SELECT id::text, group_id::text FROM djqueue_taskgroup WHERE workflow_id = %s AND failed"
@@ -43,12 +43,11 @@ note AS (
 task AS (
     UPDATE djqueue_task
     SET expires_at = CASE WHEN expires_at > clock_timestamp() THEN expires_at END
-    FROM result
-    WHERE id = task_id
-    RETURNING id, queue, priority, attempt
+    WHERE id = (SELECT task_id FROM result)
+    RETURNING id, queue, priority
 )
 INSERT INTO djqueue_readytask (queue, priority, task_id, attempt)
-SELECT queue, priority, id, attempt FROM task
+SELECT task.queue, task.priority, task.id, result.attempt FROM task CROSS JOIN result
 """
 # At the end of its stream: those that followed it have not waited.
 BACK_IN_STREAM = """
@@ -61,7 +60,9 @@ ORDER BY id
 BACK_TO_WAITING = """
 WITH result AS (
     DELETE FROM djqueue_taskresult
-    WHERE task_id IN (SELECT task_id FROM jsonb_populate_recordset(NULL::djqueue_waitingtask, %(waited)s::jsonb))
+    WHERE task_id = ANY (ARRAY(
+        SELECT task_id FROM jsonb_populate_recordset(NULL::djqueue_waitingtask, %(waited)s::jsonb)
+    ))
     RETURNING task_id
 )
 INSERT INTO djqueue_waitingtask
@@ -73,9 +74,9 @@ REOPEN = """
 UPDATE djqueue_taskgroup AS reopened
 SET failed = false, pending = (
     SELECT count(*) FROM djqueue_task AS task
-    WHERE task.group_id = reopened.id AND NOT EXISTS (
-        SELECT FROM djqueue_taskresult AS result WHERE result.task_id = task.id AND result.state = 5
-    )
+    WHERE task.group_id = reopened.id AND (
+        SELECT result.state FROM djqueue_taskresult AS result WHERE result.task_id = task.id LIMIT 1
+    ) IS DISTINCT FROM 5
 ) + (
     SELECT count(*) FROM djqueue_taskgroup AS inner_group
     WHERE inner_group.group_id = reopened.id AND inner_group.pending > 0
