@@ -56,13 +56,14 @@ COLUMNS = """
 """
 
 # Why this shape. SKIP LOCKED lets any number of beats fire side by side: each takes what no other has. A row that
-# another has advanced meanwhile is looked at again once it is locked, and no longer matches.
+# another has advanced meanwhile is looked at again once it is locked, and no longer matches. The planner does not see
+# the limit: where it takes fewer to be due than that, it would read and sort all schedules.
 LOCK_DUE = f"""
 SELECT {COLUMNS}
 FROM djqueue_schedule
 WHERE enabled AND next_run_at <= %(now)s AND (held_until IS NULL OR held_until <= %(now)s)
 ORDER BY next_run_at, id
-LIMIT %(limit)s
+LIMIT (SELECT %(limit)s)
 FOR UPDATE SKIP LOCKED
 """
 LOCK_UNSET = f"""
