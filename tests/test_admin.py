@@ -23,6 +23,7 @@ from djqueue.models import (
     Queue,
     ReadyTask,
     RunningTask,
+    Schedule,
     ScheduledTask,
     Task,
     TaskAttempt,
@@ -30,6 +31,8 @@ from djqueue.models import (
     Worker,
 )
 from djqueue.states import Ending, ScheduleReason, State
+
+from . import rows_read
 
 pytestmark = pytest.mark.django_db
 
@@ -293,6 +296,18 @@ def test_workers_are_alive_late_or_lost(client: Client) -> None:
     assert "1.2.3" in body(client, page_of(lost))
 
 
+def test_counts_have_their_thousands_apart(staff: Callable[..., Client]) -> None:
+    client = staff("view_worker", "view_schedule")
+    worker = new_worker()
+    Worker.objects.update(succeeded=7654321, failed=1234)
+    for url in ("/admin/djqueue/worker/", "/admin/djqueue/worker/?o=-6", page_of(worker)):
+        assert {"7,654,321", "1,234"} <= set(re.findall(r">([\d,]+)<", body(client, url))), url
+    schedule = Schedule.objects.create(name="often", task="x", kind="interval", every=timedelta(days=1))
+    Schedule.objects.update(total_runs=12345, total_skipped=2345)
+    assert ">12,345<" in body(client, "/admin/djqueue/schedule/")
+    assert {"12,345", "2,345"} <= set(re.findall(r">([\d,]+)<", body(client, page_of(schedule))))
+
+
 def test_the_worker_page_lists_what_it_holds(client: Client) -> None:
     task = new_task(State.RUNNING)
     assert page_of(task) in body(client, page_of(task.running.worker))
@@ -392,10 +407,14 @@ def test_no_page_has_inline_styles_scripts_or_handlers(client: Client) -> None:
 
 def test_a_list_ends_at_its_cap_and_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "LISTED", 150)
-    new_tasks(200)
+    with rows_read.statistics("analysed when emptied", rows_read.execute):
+        new_tasks(200)
     first = client.get("/admin/djqueue/task/")
     assert first.context["cl"].result_count == 150
-    assert "in all; the newest 150 are listed" in first.content.decode()
+    assert "More than 150 match; the newest 150 are listed" in first.content.decode()
+    with rows_read.statistics("analysed", rows_read.execute):
+        pass
+    assert "About 200 in all; the newest 150 are listed" in body(client, "/admin/djqueue/task/")
     assert len(listed(client, "?p=2")) == 50
     assert client.get("/admin/djqueue/task/?p=3")["Location"] == "/admin/djqueue/task/?e=1"
     assert "More than 150 match" in body(client, "/admin/djqueue/task/?queue=default")

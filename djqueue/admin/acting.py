@@ -10,11 +10,11 @@ from django.contrib import messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest
-from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 
 from djqueue.models import Task
 
+from . import display
 from .actions import ACTIONS, Action, perform
 
 LOGGED = 100
@@ -35,12 +35,12 @@ def carry_out(request: HttpRequest, action: Action, ids: Sequence[str], values: 
     """Do it, log it and say so; return to how many tasks it was done."""
     done = perform(action, ids, values)
     log(request, action, ids, values, done)
-    shown = {"count": number_format(done, force_grouping=True), "done": action.done}
+    shown = {"count": display.number(done), "done": action.done}
     said = ngettext("%(count)s task is %(done)s.", "%(count)s tasks are %(done)s.", done)
     level = messages.SUCCESS if done else messages.WARNING
     text = said % shown
     if left := len(ids) - done:
-        left_shown = number_format(left, force_grouping=True)
+        left_shown = display.number(left)
         text += " " + gettext("%(count)s stay as they are: they have moved on, or wait for another.") % {
             "count": left_shown
         }

@@ -190,7 +190,7 @@ def label(time: Any, span: Span) -> str:
 
 
 def count(number: float) -> str:
-    return number_format(round(number), force_grouping=True)
+    return display.number(round(number))
 
 
 def compact(number: Any) -> str:
@@ -210,7 +210,7 @@ def short(number: float) -> str:
 
 def tick(seconds: float) -> str:
     """Return a power of ten, as it stands beside a scale."""
-    return f"{seconds * 1000:g} ms" if seconds < 1 else f"{number_format(seconds, 0, force_grouping=True)} s"
+    return f"{seconds * 1000:g} ms" if seconds < 1 else f"{display.number(round(seconds))} s"
 
 
 def duration(seconds: Any) -> str:

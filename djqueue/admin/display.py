@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.urls import reverse
 from django.utils import timezone
@@ -84,7 +85,7 @@ def pretty_json(value: Any) -> SafeString:
 def preformatted(text: str) -> SafeString:
     rest = len(text) - SHOWN_CHARACTERS
     if rest > 0:
-        more = _("… %(count)s more characters") % {"count": number_format(rest, force_grouping=True)}
+        more = _("… %(count)s more characters") % {"count": number(rest)}
         text = f"{text[:SHOWN_CHARACTERS]}\n{more}"
     return format_html('<pre class="djqueue-text">{}</pre>', text)
 
@@ -100,6 +101,21 @@ def error_line(error: dict[str, Any]) -> str:
 def facts(pairs: Iterable[tuple[Any, Any]]) -> SafeString:
     """Return labels with their values, as a list of definitions."""
     return format_html('<dl class="djqueue-facts">{}</dl>', format_html_join("", "<dt>{}</dt><dd>{}</dd>", pairs))
+
+
+def number(value: int) -> str:
+    """Return a number with thousands apart, as the language writes it."""
+    return str(number_format(value, force_grouping=True))
+
+
+def number_of(field: str, label: Any) -> Callable[[Any, Any], str]:
+    """Return a column of an admin that shows a field in this way."""
+
+    @admin.display(description=label, ordering=field)
+    def shown(_admin: Any, row: Any) -> str:
+        return number(getattr(row, field))
+
+    return shown
 
 
 def moment(time: datetime | None) -> str:

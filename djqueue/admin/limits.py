@@ -164,7 +164,7 @@ class RateLimitAdmin(ModelAdmin):
     @admin.display(description=_("holds back"))
     def parked(self, limit: Any) -> str:
         number = limit.held_back if hasattr(limit, "held_back") else count_parked([limit])[0]
-        count = number_format(min(number, COUNTED), force_grouping=True)
+        count = display.number(min(number, COUNTED))
         return ngettext("%(count)s task", "%(count)s tasks", number) % {
             "count": f"{count}+" if number > COUNTED else count
         }

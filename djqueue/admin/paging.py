@@ -11,8 +11,9 @@ from django.core.paginator import Page, Paginator
 from django.db import connections
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+
+from . import display
 
 LISTED = 10_000
 """Rows that a list shows at the most. Its last page then costs no more than its first."""
@@ -78,12 +79,14 @@ class CappedChangeList(ChangeList):
         """What the number of rows under the list leaves out."""
         if not self.paginator.has_more:
             return ""
-        listed = number_format(LISTED, force_grouping=True)
-        if self.queryset.query.where:
+        listed = display.number(LISTED)
+        about = 0 if self.queryset.query.where else self._estimate()
+        if about < LISTED:  # it may have been estimated when there were few
             return _("More than %(listed)s match; the newest %(listed)s are listed.") % {"listed": listed}
+        text = _("About %(about)s in all; the newest %(listed)s are listed. Filter or search for others.")
+        return text % {"about": display.number(about), "listed": listed}
+
+    def _estimate(self) -> int:
         with connections[self.queryset.db].cursor() as cursor:
             cursor.execute(ESTIMATE, (f'"{self.opts.db_table}"',))
-            estimate = max(cursor.fetchone()[0], LISTED)
-        about = number_format(estimate, force_grouping=True)
-        text = _("About %(about)s in all; the newest %(listed)s are listed. Filter or search for others.")
-        return text % {"about": about, "listed": listed}
+            return int(cursor.fetchone()[0])

@@ -15,7 +15,6 @@ from django.db import connections
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -133,7 +132,7 @@ class QueueAdmin(SteppedAdmin):
             said = ngettext(
                 "%(count)s task of %(queue)s is cancelled.", "%(count)s tasks of %(queue)s are cancelled.", dropped
             ) % {
-                "count": number_format(dropped, force_grouping=True),
+                "count": display.number(dropped),
                 "queue": queue.name,
             }
             if left:
@@ -163,11 +162,11 @@ class QueueAdmin(SteppedAdmin):
         with connections[settings.DATABASE].cursor() as cursor:
             cursor.execute(HELD_BACK, (COUNTED + 1, queue.name))
             held, looked_at = cursor.fetchone()
-        return f"{number_format(held, force_grouping=True)}{'+' if looked_at > COUNTED else ''}"
+        return f"{display.number(held)}{'+' if looked_at > COUNTED else ''}"
 
     @admin.display(description=_("ready"))
     def ready(self, queue: Any) -> str:
-        count = number_format(min(queue.line.ready, COUNTED), force_grouping=True)
+        count = display.number(min(queue.line.ready, COUNTED))
         return f"{count}+" if queue.line.ready > COUNTED else count
 
     @admin.display(description=_("oldest first in line"))

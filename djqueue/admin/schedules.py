@@ -54,7 +54,7 @@ class ScheduleChangeList(ChangeList):
 @admin.register(Schedule)
 class ScheduleAdmin(ModelAdmin):
     form = ScheduleForm
-    list_display = ("named", "when", "enabled", "next", "last_runs", "total_runs")
+    list_display = ("named", "when", "enabled", "next", "last_runs", "times_run")
     list_filter = ("enabled", "kind", "source")
     search_fields = ("name", "task", "description")
     ordering = ("name",)
@@ -62,6 +62,7 @@ class ScheduleAdmin(ModelAdmin):
     show_full_result_count = False
     actions = ("enable", "disable", "run")
     readonly_fields = ("preview", "standing", "recent_runs")
+    times_run = display.number_of("total_runs", _("runs"))
     fieldsets = (
         (None, {"fields": ("name", "task", "args", "kwargs", "enabled", "description")}),
         (
@@ -250,8 +251,8 @@ class ScheduleAdmin(ModelAdmin):
         facts: list[tuple[Any, Any]] = [
             (_("next run"), next_run(schedule)),
             (_("last run"), display.moment(schedule.last_run_at)),
-            (_("runs"), schedule.total_runs),
-            (_("skipped"), schedule.total_skipped),
+            (_("runs"), display.number(schedule.total_runs)),
+            (_("skipped"), display.number(schedule.total_skipped)),
             (_("source"), schedule.get_source_display()),
         ]
         if schedule.last_error:

@@ -9,12 +9,13 @@ from uuid import UUID
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.formats import number_format
 from django.utils.translation import gettext
 
 from djqueue.conf import settings
 from djqueue.models import Task
 from djqueue.redaction import redact
+
+from . import display
 
 LOOKED_AT = 50_000
 """No index knows what JSON contains, so only so many of the newest tasks are read."""
@@ -73,7 +74,7 @@ def note_bound(request: HttpRequest, number: int, state: Any = "") -> None:
     """Say that only so many of the newest tasks were looked at; once, and not to who sent a form."""
     if request.method == "GET" and not getattr(request, "djqueue_noted", False):
         request.djqueue_noted = True  # type: ignore[attr-defined]
-        count = number_format(number, force_grouping=True)
+        count = display.number(number)
         if state:
             said = gettext("Looked for among the newest %(count)s tasks that are %(state)s.")
         else:

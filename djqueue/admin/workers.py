@@ -62,17 +62,22 @@ COMMANDS: dict[str, tuple[str, dict[str, Any]]] = {
 class WorkerAdmin(SteppedAdmin):
     steps = STEPS
     list_display = (
-        "named", "lease", "queues", "slots", "running", "succeeded", "failed", "lost", "heartbeat_age",
+        "named", "lease", "queues", "slots", "now", "well", "badly", "gone", "heartbeat_age",
     )  # fmt: skip
     ordering = ("name", "pk")
     fields = (
         ("name", "host", "pid", "version"),
         ("lease", "heartbeat_age", "started"),
         ("queues", "pool", "processes", "concurrency"),
-        ("running", "succeeded", "failed", "lost"),
+        ("now", "well", "badly", "gone"),
         "held",
     )
     readonly_fields = tuple(flatten(fields))
+
+    now = display.number_of("running", _("running now"))
+    well = display.number_of("succeeded", _("succeeded"))
+    badly = display.number_of("failed", _("failed"))
+    gone = display.number_of("lost", _("lost"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset: QuerySet[Any] = super().get_queryset(request)
