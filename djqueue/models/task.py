@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
-from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
-from django.db.models.functions import Now
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext_lazy as _
 
 from djqueue.states import State
 from djqueue.uuid7 import new_uuid
+
+STANDING = {
+    "RunningTask": State.RUNNING,
+    "ScheduledTask": State.SCHEDULED,
+    "WaitingTask": State.WAITING,
+    "ParkedTask": State.WAITING,
+}
+"""Which state a task is in by the table that it stands in, beside that of results."""
 
 
 class TaskQuerySet(QuerySet["Task"]):
@@ -45,19 +53,21 @@ class TaskQuerySet(QuerySet["Task"]):
         )
 
     def with_state(self) -> TaskQuerySet:
-        """Annotate ``state_code``, a ``State``, by five index probes a row: meant for a page of rows."""
-        results = self._elsewhere("TaskResult")
+        """Annotate ``state_code``, a ``State``, by five index probes a row: meant for a page of rows.
+
+        Each is a subquery for its value, because EXISTS may be planned as a walk through the whole table.
+        """
         return self.annotate(
-            state_code=Case(
-                When(Exists(results), then=models.Subquery(results.values("state")[:1])),
-                When(Exists(self._elsewhere("RunningTask")), then=Value(State.RUNNING.value)),
-                When(Exists(self._elsewhere("ScheduledTask")), then=Value(State.SCHEDULED.value)),
-                When(Exists(self._elsewhere("WaitingTask")), then=Value(State.WAITING.value)),
-                When(Exists(self._elsewhere("ParkedTask")), then=Value(State.WAITING.value)),
-                default=Value(State.READY.value),
+            state_code=Coalesce(
+                models.Subquery(self._elsewhere("TaskResult").values("state")[:1]),
+                *(self._state_if_in(model, state) for model, state in STANDING.items()),
+                Value(State.READY.value),
                 output_field=models.SmallIntegerField(),
             )
         )
+
+    def _state_if_in(self, model: str, state: State) -> models.Subquery:
+        return models.Subquery(self._elsewhere(model).annotate(code=Value(state.value)).values("code")[:1])
 
     @staticmethod
     def _elsewhere(model: str) -> QuerySet[Any]:

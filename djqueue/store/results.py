@@ -24,10 +24,11 @@ FROM djqueue_taskresult
 WHERE task_id = ANY (%s::uuid[])
 """
 
+# OFFSET keeps the order out of the look for children, which might else be a walk through all tasks in that order.
 CHILDREN = """
 SELECT id::text, group_id::text
-FROM djqueue_task
-WHERE parent_id = %s AND options -> 'add_to_parent' IS DISTINCT FROM 'false'::jsonb
+FROM (SELECT id, group_id, options FROM djqueue_task WHERE parent_id = %s OFFSET 0) AS child
+WHERE options -> 'add_to_parent' IS DISTINCT FROM 'false'::jsonb
 ORDER BY id
 """
 
