@@ -11,9 +11,14 @@ from djqueue import shared_task
 from .worker_tasks import note
 
 
-def _note_span(path: str, key: object, seconds: float) -> None:
-    """Append a line when it begins and one when it ends; the order of the lines is that of what happened."""
+def _note_span(path: str, key: object, seconds: float, until: str = "") -> None:
+    """Append a line when it begins and one when it ends; the order of the lines is that of what happened.
+
+    It ends after a while, or when there is a file named ``until``.
+    """
     note(path, key, "+", os.getpid())
+    while until and not os.path.exists(until):
+        time.sleep(0.01)
     if seconds:
         time.sleep(seconds)
     note(path, key, "-", os.getpid())
@@ -28,13 +33,13 @@ def one_at_a_time(key: object, path: str = "", seconds: float = 0.0, until: str 
 
 
 @shared_task(concurrency_key="account:{key}", concurrency_limit=2)
-def two_at_a_time(key: object, path: str = "", seconds: float = 0.0) -> None:
-    _note_span(path, key, seconds)
+def two_at_a_time(key: object, path: str = "", seconds: float = 0.0, until: str = "") -> None:
+    _note_span(path, key, seconds, until)
 
 
 @shared_task(concurrency_key="account:{key}", concurrency_limit=3, priority=5)
-def three_at_a_time(key: object, path: str = "", seconds: float = 0.0) -> None:
-    _note_span(path, key, seconds)
+def three_at_a_time(key: object, path: str = "", seconds: float = 0.0, until: str = "") -> None:
+    _note_span(path, key, seconds, until)
 
 
 @shared_task(concurrency_limit=2)
