@@ -29,7 +29,10 @@ TABLES = "FROM pg_class WHERE relkind = 'r' AND relname LIKE 'djqueue%'"
 
 @contextmanager
 def statistics(name: str, execute: Callable[[str], object]) -> Iterator[None]:
-    """Fill the tables within; ``execute`` a statement makes the planner know of them what ``name`` says."""
+    """Fill the tables within; ``execute`` a statement makes the planner know of them what ``name`` says.
+
+    Outside of transactions: autovacuum, which notes the same, would wait for its end, and it for autovacuum.
+    """
     pages, rows = NOTED.get(name, NOTED["never analysed"])
     execute(f"UPDATE pg_class SET relpages = {pages}, reltuples = {rows} WHERE oid IN (SELECT oid {TABLES})")
     execute(f"DELETE FROM pg_statistic WHERE starelid IN (SELECT oid {TABLES})")
@@ -39,7 +42,8 @@ def statistics(name: str, execute: Callable[[str], object]) -> Iterator[None]:
 
 
 def execute(statement: str) -> None:
-    """Run a statement on Django's connection."""
+    """Run a statement on Django's connection, in a transaction of its own."""
+    assert not connection.in_atomic_block
     with connection.cursor() as cursor:
         cursor.execute(statement)
 

@@ -405,6 +405,7 @@ def test_no_page_has_inline_styles_scripts_or_handlers(client: Client) -> None:
 # What they cost
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_list_ends_at_its_cap_and_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "LISTED", 150)
     with rows_read.statistics("analysed when emptied", rows_read.execute):

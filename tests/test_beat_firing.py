@@ -474,6 +474,7 @@ def test_ten_thousand_schedules_cost_one_statement_while_nothing_is_due():
     assert len(queries) == 1
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("known", STATISTICS)
 def test_neither_looking_nor_locking_walks_through_the_schedules(known: str) -> None:
     now = look(connection).now

@@ -20,7 +20,7 @@ from djqueue.store.lines import queue_lines
 from . import rows_read
 from .test_admin import new_task, new_tasks
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 IN_LINE, A_FEW = 10_000, 1_000
 IDLE = [f"idle{number}" for number in range(20)]

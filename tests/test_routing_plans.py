@@ -15,7 +15,7 @@ PLANNING = 10
 """Rows that the planner may look at to know the least and the greatest key."""
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("known", STATISTICS)
 def test_each_exchange_and_binding_is_read_once(known: str) -> None:
     with statistics(known, execute):
