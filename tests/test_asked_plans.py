@@ -41,10 +41,11 @@ FEW = 9000
 """Rows: none of the large tables is read as a whole. Those of tasks that wait and run are small here, and may be."""
 WORKFLOWS = 100
 WRONG = encode_error(ValueError("wrong"), with_traceback=False)
+# They seem to have just been parked for as long as the test takes: their slot is free, which is wrong for long.
 PARK = """
 WITH taken AS (DELETE FROM djqueue_readytask RETURNING task_id)
-INSERT INTO djqueue_parkedtask (gate, rank, task_id, attempt, slots)
-SELECT task.options ->> 'gate', 0, taken.task_id, 0, 1
+INSERT INTO djqueue_parkedtask (gate, rank, task_id, attempt, slots, parked_at)
+SELECT task.options ->> 'gate', 0, taken.task_id, 0, 1, now() + interval '1 day'
 FROM taken CROSS JOIN LATERAL (SELECT options FROM djqueue_task WHERE id = taken.task_id LIMIT 1) AS task
 """
 PUT_OFF = """
