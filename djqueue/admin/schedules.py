@@ -54,7 +54,7 @@ class ScheduleChangeList(ChangeList):
 @admin.register(Schedule)
 class ScheduleAdmin(ModelAdmin):
     form = ScheduleForm
-    list_display = ("named", "when", "enabled", "next", "last_runs", "times_run")
+    list_display = ("named", "when", "enabled", "next", "last_runs", "count_runs")
     list_filter = ("enabled", "kind", "source")
     search_fields = ("name", "task", "description")
     ordering = ("name",)
@@ -62,7 +62,7 @@ class ScheduleAdmin(ModelAdmin):
     show_full_result_count = False
     actions = ("enable", "disable", "run")
     readonly_fields = ("preview", "standing", "recent_runs")
-    times_run = display.number_of("total_runs", _("runs"))
+    count_runs = display.number_of("total_runs", _("runs"))
     fieldsets = (
         (None, {"fields": ("name", "task", "args", "kwargs", "enabled", "description")}),
         (

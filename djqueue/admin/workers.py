@@ -62,22 +62,23 @@ COMMANDS: dict[str, tuple[str, dict[str, Any]]] = {
 class WorkerAdmin(SteppedAdmin):
     steps = STEPS
     list_display = (
-        "named", "lease", "queues", "slots", "now", "well", "badly", "gone", "heartbeat_age",
+        "named", "lease", "queues", "slots",
+        "count_running", "count_succeeded", "count_failed", "count_lost", "heartbeat_age",
     )  # fmt: skip
     ordering = ("name", "pk")
     fields = (
         ("name", "host", "pid", "version"),
         ("lease", "heartbeat_age", "started"),
         ("queues", "pool", "processes", "concurrency"),
-        ("now", "well", "badly", "gone"),
+        ("count_running", "count_succeeded", "count_failed", "count_lost"),
         "held",
     )
     readonly_fields = tuple(flatten(fields))
 
-    now = display.number_of("running", _("running now"))
-    well = display.number_of("succeeded", _("succeeded"))
-    badly = display.number_of("failed", _("failed"))
-    gone = display.number_of("lost", _("lost"))
+    count_running = display.number_of("running", _("running now"))
+    count_succeeded = display.number_of("succeeded", _("succeeded"))
+    count_failed = display.number_of("failed", _("failed"))
+    count_lost = display.number_of("lost", _("lost"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset: QuerySet[Any] = super().get_queryset(request)
